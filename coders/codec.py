@@ -1,0 +1,147 @@
+"""The one traversal: every order, encoding, decoding and measuring, with PyTorch. The reference for the native core.
+
+Data flows contexts -> frozen network -> integer mixture -> CDF points -> symbol coder. What is done with a symbol is the
+coder passed in: write it, read it, or add up its bits. Letters: H, W image size; C channels; N pixels of a block.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from coders.numpyac import TOTAL_BITS, Decoder, Encoder
+from coders.scan import Scan
+from models.context_net import integer_inputs
+from models.fixed_mixture import FixedMixture, cdf_points, channel_means, fixed_mixture, scalar_cdf_point
+from models.frozen import FrozenModel, FrozenNet
+from models.neighbourhood import LEFT, TOP, Canvas, gather_contexts
+
+#: Pixels whose contexts are evaluated together where all of them are known. Changes speed and memory, never a byte.
+BLOCK_PIXELS = 1 << 14
+
+
+class SymbolCoder(Protocol):
+    """What is done with the symbols of a block.
+
+    `values_known` tells whether `channel` is given the pixels' values or must return them; only where they are known
+    may a block be more than one step.
+    """
+
+    values_known: bool
+
+    def channel(
+        self, means: torch.Tensor, scales: torch.Tensor, weights: torch.Tensor, values: torch.Tensor
+    ) -> torch.Tensor:
+        """Code one channel of a block: mixtures (N, M) each and values (N,) -> values (N,)."""
+
+    def end_block(self, steps: np.ndarray) -> None:
+        """All channels of the block are done; `steps` (N,) holds each pixel's step."""
+
+
+def traverse(canvas: Canvas, model: FrozenModel, scan: Scan, coder: SymbolCoder, device: str, pixels: int) -> None:
+    """Visit all pixels of `canvas` in the order of `scan`, coding each; decoded values are put on the canvas."""
+    net, description = FrozenNet(model, device), model.description
+    taps = scan.taps(description.taps)
+    for rows, columns, steps in scan.blocks(canvas.height, canvas.width, pixels if coder.values_known else 1):
+        row, column = torch.from_numpy(rows), torch.from_numpy(columns)
+        inputs, reference = integer_inputs(gather_contexts(canvas.padded, row, column, taps), description)
+        mixture = FixedMixture(*(part.cpu() for part in fixed_mixture(net(inputs), reference.to(device), description)))
+        values = canvas.padded[row + TOP, column + LEFT].to(torch.int64)
+        for channel in range(description.channels):
+            means = channel_means(mixture, channel, values - reference)
+            values[:, channel] = coder.channel(
+                means, mixture.scales[:, channel], mixture.weights[:, channel], values[:, channel]
+            )
+        coder.end_block(steps)
+        if not coder.values_known:
+            canvas.put(row, column, values.to(torch.uint8))
+
+
+class SymbolWriter:
+    """Writes symbols to a stream."""
+
+    values_known = True
+
+    def __init__(self) -> None:
+        self._encoder = Encoder()
+        self._channels: list[np.ndarray] = []
+
+    def channel(self, means, scales, weights, values):
+        points = cdf_points(means, scales, weights, torch.stack((values, values + 1), 1))
+        self._channels.append(points.numpy())
+        return values
+
+    def end_block(self, steps: np.ndarray) -> None:
+        channels = len(self._channels)
+        order = np.argsort((steps[None, :] * channels + np.arange(channels)[:, None]).reshape(-1), kind="stable")
+        for c_low, c_high in np.concatenate(self._channels)[order].tolist():
+            self._encoder.encode(c_low, c_high)
+        self._channels = []
+
+    def finish(self) -> bytes:
+        return self._encoder.finish()
+
+
+class SymbolReader:
+    """Reads symbols from a stream."""
+
+    values_known = False
+
+    def __init__(self, stream: bytes) -> None:
+        self._decoder = Decoder(stream)
+
+    def channel(self, means, scales, weights, values):
+        mixtures = zip(means.tolist(), scales.tolist(), weights.tolist(), strict=True)
+        return torch.tensor([self._decoder.decode(scalar_cdf_point(*mixture), 256) for mixture in mixtures])
+
+    def end_block(self, steps: np.ndarray) -> None:
+        pass
+
+
+class SymbolMeter:
+    """Adds up ideal code lengths: `bits` (C,) of each channel."""
+
+    values_known = True
+
+    def __init__(self, channels: int) -> None:
+        self.bits = np.zeros(channels)
+        self._next = 0
+
+    def channel(self, means, scales, weights, values):
+        points = cdf_points(means, scales, weights, torch.stack((values, values + 1), 1))
+        share = (points[:, 1] - points[:, 0]).to(torch.float64)
+        self.bits[self._next] += float((TOTAL_BITS - torch.log2(share)).sum())
+        self._next = (self._next + 1) % len(self.bits)
+        return values
+
+    def end_block(self, steps: np.ndarray) -> None:
+        pass
+
+
+def encode_stream(
+    image: np.ndarray, model: FrozenModel, scan: Scan, device: str = "cpu", pixels: int = BLOCK_PIXELS
+) -> bytes:
+    """Code an image (H, W, C) uint8 to an arithmetic-coded stream."""
+    writer = SymbolWriter()
+    traverse(Canvas.of(image, model.description.padding), model, scan, writer, device, pixels)
+    return writer.finish()
+
+
+def decode_stream(
+    stream: bytes, height: int, width: int, model: FrozenModel, scan: Scan, device: str = "cpu"
+) -> np.ndarray:
+    """The image (H, W, C) uint8 that `encode_stream` coded. Any bytes decode to some image; checksums are elsewhere."""
+    canvas = Canvas.blank(height, width, model.description.channels, model.description.padding)
+    traverse(canvas, model, scan, SymbolReader(stream), device, 1)
+    return canvas.image()
+
+
+def measure_stream(
+    image: np.ndarray, model: FrozenModel, scan: Scan, device: str = "cpu", pixels: int = BLOCK_PIXELS
+) -> np.ndarray:
+    """Ideal bits of each channel (C,) float64 under the frozen model."""
+    meter = SymbolMeter(model.description.channels)
+    traverse(Canvas.of(image, model.description.padding), model, scan, meter, device, pixels)
+    return meter.bits

@@ -1,0 +1,75 @@
+"""Scan orders as data: which pixels are coded together, in which sequence, and what is known by then.
+
+Every order is time = row_delay * row + column; the pixels of equal time form a step and are coded together (paper,
+section 3.3). A step's symbols stand in the stream channel by channel, each channel's pixels by increasing row; a
+sequential step is one pixel. Letters: H, W image height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.neighbourhood import Tap
+
+#: What stands in for a tap that an order does not know (SPEC section 3): the pixel at (-2, 1).
+SUBSTITUTE: Tap = (-2, 1)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan order. `row_delay` None means the image's width, which makes every step one pixel.
+
+    code      its number in the file format
+    unknown   the causal taps that are not yet coded when a pixel is
+    """
+
+    name: str
+    code: int
+    row_delay: int | None
+    unknown: frozenset[Tap] = frozenset()
+
+    def taps(self, taps: tuple[Tap, ...]) -> tuple[Tap, ...]:
+        """The taps to read for a model's `taps`: an unknown one is replaced by SUBSTITUTE."""
+        return tuple(SUBSTITUTE if tap in self.unknown else tap for tap in taps)
+
+    def steps(self, height: int, width: int) -> int:
+        """Number of steps: W + row_delay * (H - 1)."""
+        return width + (self.row_delay or width) * (height - 1)
+
+    def rows(self, step: int, height: int, width: int) -> np.ndarray:
+        """Rows of a step's pixels, increasing; their columns are step - row_delay * row."""
+        delay = self.row_delay or width
+        return np.arange(max(0, -(-(step - width + 1) // delay)), min(height - 1, step // delay) + 1)
+
+    def blocks(self, height: int, width: int, pixels: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Consecutive steps, together of at least `pixels` pixels (but for the last): rows, columns, steps, each (N,).
+
+        With `pixels` 1 each block is one step.
+        """
+        delay = self.row_delay or width
+        rows, times, count = [], [], 0
+        for step in range(self.steps(height, width)):
+            rows.append(self.rows(step, height, width))
+            times.append(np.full(len(rows[-1]), step))
+            count += len(rows[-1])
+            if count >= pixels:
+                yield _joined(rows, times, delay)
+                rows, times, count = [], [], 0
+        if count:
+            yield _joined(rows, times, delay)
+
+
+def _joined(rows: list[np.ndarray], times: list[np.ndarray], delay: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    row, time = np.concatenate(rows), np.concatenate(times)
+    return row, time - delay * row, time
+
+
+SEQUENTIAL = Scan("sequential", 0, None)
+WAVEFRONT = Scan("wavefront", 1, 3)
+DIAGONAL = Scan("diagonal", 2, 1, frozenset({(-2, 2), (-1, 1), (-1, 2)}))
+
+SCANS = {scan.name: scan for scan in (SEQUENTIAL, WAVEFRONT, DIAGONAL)}
+SCAN_OF_CODE = {scan.code: scan for scan in SCANS.values()}

@@ -1,0 +1,56 @@
+"""Image files in and out: finding, reading as arrays, writing PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from utils.errors import InputError
+
+#: File endings taken for images when a directory is searched.
+IMAGE_ENDINGS = frozenset(".png .webp .ppm .pgm .pnm .bmp .tif .tiff .gif .jp2 .jpg .jpeg .qoi .tga".split())
+LOSSY_ENDINGS = frozenset((".jpg", ".jpeg"))
+
+
+def find_images(sources: str | list[str]) -> list[Path]:
+    """Image files of one path or a list of paths, each a file or a directory (searched with its sub-folders).
+
+    Sorted inside each directory. Raises InputError for a path that does not exist or a directory without images.
+    """
+    found: list[Path] = []
+    for source in [sources] if isinstance(sources, str | Path) else sources:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_ENDINGS)
+            if not inside:
+                raise InputError(
+                    f"no image in directory {str(path)!r}; known endings: {' '.join(sorted(IMAGE_ENDINGS))}"
+                )
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputError(f"image {str(path)!r} does not exist; give a file or a directory of images")
+    return found
+
+
+def read_image(path: Path, channels: int) -> np.ndarray:
+    """Read a file as (H, W, channels) uint8, converting colours where it must (for training and measuring).
+
+    Raises InputError where Pillow cannot read it.
+    """
+    with open_image(path) as image:
+        converted = np.asarray(image.convert("RGB" if channels == 3 else "L"))
+    return converted.reshape(*converted.shape[:2], channels)
+
+
+def open_image(path: Path) -> Image.Image:
+    """Open and load a file with Pillow. Raises InputError where it cannot be read."""
+    try:
+        image = Image.open(path)
+        image.load()
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise InputError(f"cannot read {str(path)!r} as an image ({error}); give a file that Pillow reads") from error
+    return image

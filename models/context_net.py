@@ -1,0 +1,100 @@
+"""The float network: contexts in, mixture outputs out. Used for training and for measuring.
+
+Letters: N contexts, T taps, C channels, K outputs of one pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from models.description import ModelDescription
+from models.neighbourhood import LEFT, RIGHT, TOP, WEST
+
+LEAKY_SLOPE = 0.01
+
+
+def integer_inputs(contexts: torch.Tensor, description: ModelDescription) -> tuple[torch.Tensor, torch.Tensor]:
+    """The network's inputs as integers, and the reference that inputs and means are relative to.
+
+    contexts (N, T, C) uint8 -> inputs (N, T*C) int16, reference (N, C) int16.
+    Reference "none": the values themselves, reference 0. Reference "west": differences from the west pixel Wst,
+    and 2 * Wst - 255 at the west tap itself. `ModelDescription.input_scales` says what one unit is worth.
+    """
+    values = contexts.to(torch.int16)
+    if description.reference == "none":
+        return values.flatten(1), torch.zeros_like(values[:, 0])
+    west = description.taps.index(WEST)
+    reference = values[:, west]
+    relative = values - reference[:, None]
+    relative[:, west] = 2 * reference - 255
+    return relative.flatten(1), reference
+
+
+class ContextNet(nn.Module):
+    """Linear layers of `description.layer_shapes` with LeakyReLU (slope 0.01); residual blocks where it says so."""
+
+    def __init__(self, description: ModelDescription) -> None:
+        super().__init__()
+        self.description = description
+        self.layers = nn.ModuleList(nn.Linear(before, after) for after, before in description.layer_shapes)
+        self.activation = nn.LeakyReLU(LEAKY_SLOPE)
+        self.register_buffer(
+            "input_scales", torch.from_numpy(description.input_scales).to(torch.float32), persistent=False
+        )
+
+    def forward(self, inputs: torch.Tensor, observe: Callable[[int, torch.Tensor], None] | None = None) -> torch.Tensor:
+        """Integer inputs (N, T*C), any number type -> outputs (N, K) in the weights' type.
+
+        `observe(index, sums)` sees each hidden layer's result (N, width) before LeakyReLU.
+        """
+        dtype = self.layers[0].weight.dtype
+        x = entered = inputs.to(dtype) * self.input_scales.to(dtype)
+        for index, (layer, (leaky, skip)) in enumerate(zip(self.layers, self.description.layer_roles, strict=True)):
+            y = layer(x)
+            if skip:
+                y = y + entered
+            if observe is not None and index + 1 < len(self.layers):
+                observe(index, y)
+            if leaky:
+                y = self.activation(y)
+            entered, x = x, y
+        return x
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """He-uniform initialisation, drawn from `generator` so that a seed decides it."""
+        for layer in self.layers:
+            bound = math.sqrt(1 / layer.in_features)
+            for tensor in (layer.weight, layer.bias):
+                with torch.no_grad():
+                    tensor.uniform_(-bound, bound, generator=generator)
+
+
+def dense_outputs(net: ContextNet, image: torch.Tensor) -> torch.Tensor:
+    """The same network as a 5x5 masked convolution and 1x1 convolutions, for whole images at once.
+
+    image (B, C, H, W), values 0..255 -> outputs (B, K, H, W). Only for reference "none" with zero padding, where the
+    first layer is a convolution; this is the form the paper draws (its figure 2).
+    """
+    description = net.description
+    if description.reference != "none" or description.padding != "zero":
+        raise ValueError("a masked convolution needs reference 'none' and padding 'zero'")
+    first = net.layers[0].weight
+    kernel = first.new_zeros(first.shape[0], description.channels, TOP * 2 + 1, LEFT + 1 + RIGHT)
+    for index, (row, column) in enumerate(description.taps):
+        taps = slice(index * description.channels, (index + 1) * description.channels)
+        kernel[:, :, TOP + row, LEFT + column] = first[:, taps]
+    x = image.to(first.dtype) / 255
+    entered = x
+    for index, (layer, (leaky, skip)) in enumerate(zip(net.layers, description.layer_roles, strict=True)):
+        weight = kernel if index == 0 else layer.weight[:, :, None, None]
+        y = torch.nn.functional.conv2d(x, weight, layer.bias, padding=TOP if index == 0 else 0)
+        if leaky:
+            y = net.activation(y)
+        if skip:
+            y = y + entered
+        entered, x = x, y
+    return x

@@ -1,0 +1,141 @@
+"""Freezing: a trained float network becomes an integer one.
+
+Every channel of every hidden layer gets its own scale, chosen from the range seen on calibration images; the scales are
+folded into the next layer's weights, whose rows then use as many bits as int16 and the 32-bit bound allow. The last layer
+is scaled to the units of models.fixed_mixture. Floats are used here and nowhere later: the result is the integer
+model itself, and what reads a file is always that.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from models.context_net import ContextNet, integer_inputs
+from models.description import ModelDescription
+from models.fixed_mixture import CLAMPED_SCALE_BITS, CROSS_BITS, LOGIT_BITS, MEAN_BITS, SCALE_STEPS
+from models.frozen import INPUT_LIMIT, INT32_MAX, FrozenLayer, FrozenModel
+from models.mixture import LOG_SCALE_OFFSET, MEAN_GAIN, SCALE_MINIMUM
+from models.neighbourhood import gather_contexts, pad_image
+from utils.errors import ModelError
+
+#: Hidden activations are integers of magnitude up to this. Together with MARGIN it was chosen by measuring the loss
+#: of rate on validation images (docs/freezing.md).
+ACTIVATION_LIMIT = 8191
+#: Activations may exceed the largest one seen in calibration by this factor before they saturate.
+MARGIN = 1.5
+#: Contexts drawn from each calibration image.
+CONTEXTS_PER_IMAGE = 8192
+
+
+def freeze(
+    net: ContextNet, images: list[np.ndarray], limit: int = ACTIVATION_LIMIT, margin: float = MARGIN
+) -> FrozenModel:
+    """Freeze `net`, calibrated on `images`, each (H, W, C) uint8.
+
+    Raises ModelError where a row's weights cannot be represented (not finite, or too large for its outputs' units).
+    """
+    description = net.description
+    weights = [layer.weight.detach().double().numpy() for layer in net.layers]
+    biases = [layer.bias.detach().double().numpy() for layer in net.layers]
+    if not all(np.isfinite(array).all() for array in (*weights, *biases)):
+        raise ModelError("freeze: the network has weights that are not finite; train it again")
+    ranges = _tie_residual_scales(unit_ranges(net, images, limit), description)
+    unit_of_input, entering = description.input_scales, INPUT_LIMIT
+    layers = []
+    for index, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        leaky, skip = description.layer_roles[index]
+        if index < len(ranges):
+            unit = np.maximum(ranges[index], 1e-6) * margin
+            offset, fixed = np.zeros_like(unit), skip or description.residual and index == 0
+        else:
+            gain, offset = output_units(description)
+            unit, fixed = 1 / gain, True
+        layer, unit = _freeze_layer(weight * unit_of_input, bias / unit + offset, unit, entering, fixed, leaky, skip)
+        layers.append(layer)
+        unit_of_input, entering = unit, limit
+    return FrozenModel(description, tuple(layers), limit)
+
+
+def output_units(description: ModelDescription) -> tuple[np.ndarray, np.ndarray]:
+    """(gain, offset), each (K,): integer output = float output * gain + offset, in units of models.fixed_mixture."""
+    gain, offset = np.zeros(description.outputs), np.zeros(description.outputs)
+    rows = description.output_rows
+    gain[rows["means"]] = (255 if description.reference == "none" else MEAN_GAIN) * 2**MEAN_BITS
+    if description.scales == "exponential":
+        steps_per_unit = SCALE_STEPS * math.log2(math.e)
+        gain[rows["scales"]] = steps_per_unit
+        offset[rows["scales"]] = SCALE_STEPS * math.log2(255 / SCALE_MINIMUM) + LOG_SCALE_OFFSET * steps_per_unit
+    else:
+        gain[rows["scales"]] = 255 * 2**CLAMPED_SCALE_BITS
+    gain[rows["logits"]] = math.log2(math.e) * 2**LOGIT_BITS
+    gain[rows["cross"]] = 2**CROSS_BITS
+    return gain, offset
+
+
+@torch.no_grad()
+def unit_ranges(net: ContextNet, images: list[np.ndarray], limit: int) -> list[np.ndarray]:
+    """Smallest unit with which no activation of the images' contexts is clamped: one (width,) for each hidden layer.
+
+    Activations are clamped to +-limit; sums below zero that LeakyReLU scales down first have all of int16.
+    """
+    roles = net.description.layer_roles
+    units = [np.zeros(width) for width in net.description.widths]
+
+    def observe(index: int, sums: torch.Tensor) -> None:
+        below = 32767 if roles[index][0] else limit
+        needed = np.maximum(sums.amax(0).double().numpy() / limit, -sums.amin(0).double().numpy() / below)
+        np.maximum(units[index], needed, out=units[index])
+
+    generator = np.random.default_rng(0)
+    for image in images:
+        height, width = image.shape[:2]
+        padded = torch.from_numpy(pad_image(image, net.description.padding))
+        chosen = torch.from_numpy(generator.integers(0, height * width, min(CONTEXTS_PER_IMAGE, height * width)))
+        contexts = gather_contexts(padded, chosen // width, chosen % width, net.description.taps)
+        net(integer_inputs(contexts, net.description)[0], observe)
+    return units
+
+
+def _tie_residual_scales(ranges: list[np.ndarray], description: ModelDescription) -> list[np.ndarray]:
+    """Layers that are added to each other share one scale per channel: the largest of their ranges."""
+    if not description.residual:
+        return ranges
+    stream = np.max(ranges[0::2], 0)
+    return [stream if index % 2 == 0 else own for index, own in enumerate(ranges)]
+
+
+def _freeze_layer(
+    weight: np.ndarray,
+    bias: np.ndarray,
+    unit: np.ndarray,
+    entering: int,
+    fixed: bool,
+    leaky: bool,
+    skip: bool,
+) -> tuple[FrozenLayer, np.ndarray]:
+    """One layer: `weight` per integer input, `bias` already in output units, `unit` the wanted size of one output.
+
+    The sum is kept in units of unit / 2**shift, with the largest shift that int16 weights and the 32-bit bound allow.
+    Where even shift 0 is too fine and the unit is not `fixed`, the row's unit is enlarged. Returns the layer and units.
+    """
+    rows = weight / unit[:, None]
+    room = INT32_MAX - 2.0**24
+    finest = np.minimum(
+        32766 / np.maximum(np.abs(rows).max(1), 1e-30),
+        room / np.maximum(np.abs(rows).sum(1) * entering + np.abs(bias) + 1, 1e-30),
+    )
+    if fixed and finest.min() < 1:
+        raise ModelError(
+            f"freeze: a row's weights are {1 / finest.min():.1f} times too large for integers; "
+            "train with a smaller learning rate or a gradient limit"
+        )
+    grown = np.minimum(finest, 1)
+    rows, bias, unit = rows * grown[:, None], bias * grown, unit / grown
+    shift = np.clip(np.floor(np.log2(finest / grown)), 0, 24).astype(np.int64)
+    integers = np.rint(rows * np.exp2(shift)[:, None]).astype(np.int16)
+    half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
+    biases = (np.rint(bias * np.exp2(shift)) + half).astype(np.int32)
+    return FrozenLayer(integers, biases, shift.astype(np.uint8), leaky, skip), unit

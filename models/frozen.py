@@ -1,0 +1,116 @@
+"""The frozen network: integers in, integers out, the same on every machine.
+
+A layer maps int16 activations a (|a| <= limit) to
+
+    s[o] = (sum_i weight[o, i] * a[i] + bias[o]) >> shift[o]          (bias holds half a unit, so this rounds)
+
+A hidden layer then saturates s to int16, applies the integer LeakyReLU where the architecture has one, clamps to
+[-limit, limit], and adds (clamping again) what entered the layer before where it closes a residual block. Saturating
+before LeakyReLU and clamping after it keeps the slope for sums far below zero. The last layer's s are the outputs.
+Every row's sum is bounded by |bias| + L1(weights) * limit <= 2**31 - 1, which is checked when a model is made or read,
+so int32 accumulation cannot overflow in any order of summation, and float64 products are exact.
+
+Letters: N contexts, I inputs, K outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from models.description import ModelDescription
+from utils.errors import ModelError
+
+#: The integer LeakyReLU: max(s, (s * 328 + 2**14) >> 15), slope 0.01001.
+LEAKY_MULTIPLIER, LEAKY_SHIFT = 328, 15
+#: Largest absolute integer input: a difference of two 8-bit values, or 2 * west - 255.
+INPUT_LIMIT = 255
+INT32_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class FrozenLayer:
+    """weight (outputs, inputs) int16, bias (outputs,) int32, shift (outputs,) uint8; flags as in `layer_roles`."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    shift: np.ndarray
+    leaky: bool
+    skip: bool
+
+
+@dataclass(frozen=True)
+class FrozenModel:
+    """An integer network with its description; `limit` bounds hidden activations. Raises ModelError if inconsistent."""
+
+    description: ModelDescription
+    layers: tuple[FrozenLayer, ...]
+    limit: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.limit <= 32767:
+            raise ModelError(f"frozen model: activation limit {self.limit} is not in 1..32767; freeze it again")
+        if tuple(layer.weight.shape for layer in self.layers) != self.description.layer_shapes:
+            raise ModelError("frozen model: weights do not fit its description; freeze it again")
+        for number, layer in enumerate(self.layers):
+            kinds = (layer.weight.dtype, layer.bias.dtype, layer.shift.dtype)
+            rows = (layer.weight.shape[0],)
+            if kinds != (np.int16, np.int32, np.uint8) or layer.bias.shape != rows or layer.shift.shape != rows:
+                raise ModelError(f"frozen model: layer {number} has arrays of wrong type or shape; freeze it again")
+            if layer.shift.max() > 31:
+                raise ModelError(f"frozen model: layer {number} shifts by more than 31; freeze it again")
+            inputs = INPUT_LIMIT if number == 0 else self.limit
+            weight, bias = layer.weight.astype(np.int64), layer.bias.astype(np.int64)
+            if (np.abs(weight).sum(1) * inputs + np.abs(bias)).max() > INT32_MAX or weight.min() < -32767:
+                raise ModelError(f"frozen model: layer {number} could overflow 32 bits; freeze it again")
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """SHA-256 over the description, the limit and all integers: 32 bytes that name exactly this function."""
+        digest = hashlib.sha256(f"p59 frozen 1\n{self.description.to_json()}\n{self.limit}\n".encode())
+        for layer in self.layers:
+            for array in (layer.weight, layer.bias, layer.shift):
+                digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+        return digest.digest()
+
+    @property
+    def name(self) -> str:
+        """The first 8 bytes of the fingerprint in hexadecimal, for people."""
+        return self.fingerprint[:8].hex()
+
+
+class FrozenNet:
+    """Evaluates a FrozenModel with float64 matrix products, which are exact here, on any PyTorch device."""
+
+    def __init__(self, model: FrozenModel, device: torch.device | str = "cpu") -> None:
+        self.model, self.device = model, torch.device(device)
+        self._layers = [
+            (
+                torch.from_numpy(layer.weight.astype(np.float64).T.copy()).to(device),
+                torch.from_numpy(layer.bias.astype(np.float64)).to(device),
+                torch.from_numpy(np.exp2(-layer.shift.astype(np.float64))).to(device),
+            )
+            for layer in model.layers
+        ]
+
+    @torch.no_grad()
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Integer inputs (N, I), any number type -> outputs (N, K) int32."""
+        limit = float(self.model.limit)
+        x = entered = inputs.to(device=self.device, dtype=torch.float64)
+        for layer, (weight, bias, unit) in zip(self.model.layers, self._layers, strict=True):
+            y = torch.addmm(bias, x, weight).mul_(unit).floor_()
+            if layer is not self.model.layers[-1]:
+                y = y.clamp_(-32768, 32767)
+                if layer.leaky:
+                    scaled = (y * LEAKY_MULTIPLIER).add_(1 << (LEAKY_SHIFT - 1)).mul_(2.0**-LEAKY_SHIFT).floor_()
+                    y = torch.maximum(y, scaled)
+                y = y.clamp_(-limit, limit)
+            if layer.skip:
+                y = (y + entered).clamp_(-limit, limit)
+            entered, x = x, y
+        return x.to(torch.int32)
