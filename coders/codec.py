@@ -145,3 +145,8 @@ def measure_stream(
     meter = SymbolMeter(model.description.channels)
     traverse(Canvas.of(image, model.description.padding), model, scan, meter, device, pixels)
     return meter.bits
+
+
+def bits_of_shares(shares: np.ndarray) -> np.ndarray:
+    """Symbols' shares c_high - c_low (H, W, C) of 65536 -> ideal bits of each channel (C,) float64."""
+    return (TOTAL_BITS - np.log2(shares.astype(np.float64))).sum((0, 1))

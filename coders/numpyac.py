@@ -146,7 +146,7 @@ class arithmeticCoding:  # noqa: N801 - NumpyAc's name
         pdf, symbols = np.asarray(pdf), np.asarray(symbols, np.int64).reshape(-1)
         if pdf.ndim != 2 or len(pdf) != len(symbols):
             raise ValueError(f"pdf {pdf.shape} and symbols {symbols.shape}: one row of probabilities for each symbol")
-        if len(symbols) and not (0 <= symbols.min() and symbols.max() < pdf.shape[1]):
+        if len(symbols) and not (symbols.min() >= 0 and symbols.max() < pdf.shape[1]):
             raise ValueError(f"symbols {symbols.min()}..{symbols.max()} are not all in 0..{pdf.shape[1] - 1}")
         points = integer_cdf(pdf)
         encoder, index = Encoder(), np.arange(len(symbols))

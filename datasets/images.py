@@ -10,7 +10,7 @@ from PIL import Image
 from utils.errors import InputError
 
 #: File endings taken for images when a directory is searched.
-IMAGE_ENDINGS = frozenset(".png .webp .ppm .pgm .pnm .bmp .tif .tiff .gif .jp2 .jpg .jpeg .qoi .tga".split())
+IMAGE_ENDINGS = frozenset([".png", ".webp", ".ppm", ".pgm", ".pnm", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".jpg", ".jpeg", ".qoi", ".tga"])
 LOSSY_ENDINGS = frozenset((".jpg", ".jpeg"))
 
 
@@ -54,3 +54,16 @@ def open_image(path: Path) -> Image.Image:
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"cannot read {str(path)!r} as an image ({error}); give a file that Pillow reads") from error
     return image
+
+
+def samples_of(image: Image.Image, pixel_limit: int) -> np.ndarray:
+    """The samples (H, W, C) uint8 of an opened RGB or 8-bit gray image.
+
+    Raises InputError for other modes and for more than `pixel_limit` pixels.
+    """
+    if image.width * image.height > pixel_limit:
+        raise InputError(f"{image.height}x{image.width} pixels are more than the limit; raise pixel_limit")
+    if image.mode not in ("RGB", "L"):
+        raise InputError(f"image mode {image.mode} is not coded; convert it to 8-bit RGB or gray (L) first")
+    samples = np.asarray(image)
+    return np.ascontiguousarray(samples.reshape(image.height, image.width, -1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import asdict, dataclass, replace
 
@@ -25,6 +26,7 @@ class ModelDescription:
     reference   what inputs and means are relative to: "none" (published: absolute values) or "west"
                 (the pixel to the left)
     scales      "clamped" (published: sigma = max(output, 0.11/255)) or "exponential" (sigma = exp(output - 4))
+    input_gain  factor of the differences from the west pixel before the first layer (reference "west" only)
     padding     how pixels outside the image read, see models.neighbourhood
     """
 
@@ -35,6 +37,7 @@ class ModelDescription:
     residual: bool = False
     reference: str = "west"
     scales: str = "exponential"
+    input_gain: int = 32
     padding: str = "edge"
 
     def __post_init__(self) -> None:
@@ -52,6 +55,8 @@ class ModelDescription:
         for name, allowed in (("reference", REFERENCES), ("scales", SCALES), ("padding", PADDINGS)):
             if getattr(self, name) not in allowed:
                 problems.append(f"{name} {getattr(self, name)!r}: allowed are {', '.join(allowed)}")
+        if not 1 <= self.input_gain <= 1024:
+            problems.append(f"input_gain {self.input_gain}: allowed are 1 to 1024")
         if self.reference == "west" and WEST not in self.taps:
             problems.append("reference 'west' needs the tap (0, -1)")
         if problems:
@@ -75,7 +80,7 @@ class ModelDescription:
     def layer_shapes(self) -> tuple[tuple[int, int], ...]:
         """(outputs, inputs) of each linear layer, first to last."""
         sizes = (self.inputs, *self.widths, self.outputs)
-        return tuple((after, before) for before, after in zip(sizes, sizes[1:], strict=False))
+        return tuple((after, before) for before, after in itertools.pairwise(sizes))
 
     @property
     def layer_roles(self) -> tuple[tuple[bool, bool], ...]:
@@ -109,7 +114,7 @@ class ModelDescription:
         """(T*C,) float64: what one unit of each integer input (see `integer_inputs`) is worth to the network."""
         if self.reference == "none":
             return np.full(self.inputs, 1 / 255)
-        per_tap = np.where([tap == WEST for tap in self.taps], 1 / 255, 4 / 255)
+        per_tap = np.where([tap == WEST for tap in self.taps], 1, self.input_gain) / 255
         return np.repeat(per_tap, self.channels)
 
     def with_taps(self, taps: tuple[Tap, ...]) -> ModelDescription:

@@ -49,7 +49,7 @@ def freeze(
         leaky, skip = description.layer_roles[index]
         if index < len(ranges):
             unit = np.maximum(ranges[index], 1e-6) * margin
-            offset, fixed = np.zeros_like(unit), skip or description.residual and index == 0
+            offset, fixed = np.zeros_like(unit), skip or (description.residual and index == 0)
         else:
             gain, offset = output_units(description)
             unit, fixed = 1 / gain, True

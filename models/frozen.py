@@ -30,6 +30,8 @@ LEAKY_MULTIPLIER, LEAKY_SHIFT = 328, 15
 #: Largest absolute integer input: a difference of two 8-bit values, or 2 * west - 255.
 INPUT_LIMIT = 255
 INT32_MAX = 2**31 - 1
+#: Bytes of the fingerprint that a file names its model with.
+FINGERPRINT_BYTES = 16
 
 
 @dataclass(frozen=True)

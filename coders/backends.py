@@ -1,0 +1,70 @@
+"""Which implementation codes an image: the native core where it is built, else PyTorch. Both give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from coders import codec, native
+from coders.scan import Scan
+from models.frozen import FrozenModel
+from utils.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The three things done with an image, bound to a device or a number of threads.
+
+    encode      (image (H, W, C) uint8, model, scan) -> stream
+    decode      (stream, H, W, model, scan) -> image
+    measure     (image, model, scan) -> ideal bits of each channel (C,) float64
+    note        a line for the user where the slow path is in use, else None
+    """
+
+    name: str
+    encode: Callable[[np.ndarray, FrozenModel, Scan], bytes]
+    decode: Callable[[bytes, int, int, FrozenModel, Scan], np.ndarray]
+    measure: Callable[[np.ndarray, FrozenModel, Scan], np.ndarray]
+    note: str | None = None
+
+
+def device_of(requested: str) -> str:
+    """"auto", "cpu", "cuda" or "cuda:N" -> a PyTorch device name. Raises RequestError where it cannot be had."""
+    if requested == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = requested.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
+        raise RequestError(f"device is {requested!r}; allowed are auto, cpu, cuda and cuda:<index>")
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            built = "this PyTorch is built without CUDA" if torch.version.cuda is None else "no CUDA device is found"
+            raise RequestError(f"device is {requested!r}, but {built}; use device=auto or device=cpu")
+        if index and int(index) >= torch.cuda.device_count():
+            raise RequestError(f"device is {requested!r}, but there are {torch.cuda.device_count()} CUDA devices")
+    return requested
+
+
+def backend_for(device: str, threads: int | None = None) -> Backend:
+    """The backend for a device as `device_of` returns it."""
+    reason = native.unavailable_reason() if device == "cpu" else None
+    if device == "cpu" and reason is None:
+        return Backend(
+            "native",
+            lambda image, model, scan: native.encode_stream(image, model, scan, threads),
+            lambda stream, height, width, model, scan: native.decode_stream(
+                stream, height, width, model, scan, threads
+            ),
+            lambda image, model, scan: codec.bits_of_shares(native.symbol_shares(image, model, scan, threads)),
+        )
+    if device == "cpu" and threads is not None:
+        torch.set_num_threads(threads)
+    return Backend(
+        f"PyTorch on {device}",
+        lambda image, model, scan: codec.encode_stream(image, model, scan, device),
+        lambda stream, height, width, model, scan: codec.decode_stream(stream, height, width, model, scan, device),
+        lambda image, model, scan: codec.measure_stream(image, model, scan, device),
+        f"the slow path is in use (PyTorch): {reason}; `make setup` builds the native core" if reason else None,
+    )

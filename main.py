@@ -1,0 +1,45 @@
+"""P59: learned lossless image compression from the command line. A JSON configuration says what to do."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from utils.config import key_help, read_config
+from utils.errors import P59Error, RequestError
+from utils.tasks.choose import task_of
+from utils.tasks.report import complain, say
+
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one configuration; returns the exit status: 0 done, 1 some file failed, 2 wrong request, 130 interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="main.py",
+        description="Encode, decode, measure, freeze or train, as a JSON configuration says.",
+        epilog="configuration keys, each also a key=value override:\n" + key_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", help="JSON file, for example configs/encode_wavefront.json")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a key of the file")
+    options = parser.parse_args(arguments)
+    try:
+        config, notes = read_config(options.config, options.overrides)
+        task = task_of(config, notes)
+        for note in notes:
+            say(note)
+        return task()
+    except P59Error as error:
+        complain(f"error: {error}")
+        return error.exit_status
+    except MemoryError:
+        complain("error: out of memory; use fewer threads, smaller images, or a machine with more")
+        return RequestError.exit_status
+    except KeyboardInterrupt:
+        complain("interrupted; files already reported are complete")
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Which model a task uses: a frozen file, a checkpoint frozen on the spot, or the shipped weights.
+
+A checkpoint is frozen once; the result is kept beside it, so that files coded with it can be decoded ever after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from models.checkpoint import network_of, read_checkpoint
+from models.context_net import ContextNet
+from models.freeze import freeze
+from models.frozen import FINGERPRINT_BYTES, FrozenModel
+from models.model_file import is_model_file, model_to_bytes, read_model
+from utils.errors import ModelError
+from utils.files import write_whole
+
+SHIPPED = Path(__file__).parent / "weights"
+#: Shipped file of each (scan order, channels); the sequential order uses the wavefront's, which knows the same taps.
+SHIPPED_FILES = {
+    ("sequential", 3): "rgb.safetensors",
+    ("wavefront", 3): "rgb.safetensors",
+    ("diagonal", 3): "rgb_diagonal.safetensors",
+    ("sequential", 1): "gray.safetensors",
+    ("wavefront", 1): "gray.safetensors",
+    ("diagonal", 1): "gray_diagonal.safetensors",
+}
+EXPERIMENTS = Path("experiments")
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """A frozen model, where it came from, and the float network it was frozen from where that is at hand."""
+
+    model: FrozenModel
+    source: Path
+    net: ContextNet | None = None
+
+    def __str__(self) -> str:
+        description = self.model.description
+        return (
+            f"model {self.source} ({description.parameters:,} parameters, {description.channels} channels, "
+            f"fingerprint {self.model.name})"
+        )
+
+
+def find_checkpoint(name: str, experiment: str) -> Path:
+    """The file `checkpoint_file` means: a path, or a bare name in the experiment's checkpoints.
+
+    Where the bare name is not there, `model_best.pth.tar` is, which is what the published code always tests.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    inside = EXPERIMENTS / experiment / "checkpoints"
+    for candidate in (inside / name, inside / "model_best.pth.tar"):
+        if path.name == name and candidate.is_file():
+            return candidate
+    raise ModelError(f"checkpoint_file {name!r} does not exist, neither as a path nor in {inside}; give a model file")
+
+
+def shipped_model(scan: str, channels: int) -> ChosenModel:
+    """The shipped weights for a scan order and number of channels."""
+    path = SHIPPED / SHIPPED_FILES[scan, channels]
+    return ChosenModel(read_model(path), path)
+
+
+def chosen_model(path: Path, calibration: Callable[[int], list[np.ndarray]]) -> ChosenModel:
+    """The model in a file: frozen, or a checkpoint, which is frozen on the images (H, W, C) of `calibration(C)`.
+
+    The frozen form of a checkpoint is kept in `<checkpoint>.<hash>.safetensors` beside it and used again from there.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"model {str(path)!r} cannot be read ({error.strerror}); check checkpoint_file") from error
+    if is_model_file(data):
+        return ChosenModel(read_model(path), path)
+    net = network_of(read_checkpoint(path), path)
+    kept = frozen_path_of(path, data)
+    if kept.is_file():
+        return ChosenModel(read_model(kept), kept, net)
+    model = freeze(net, calibration(net.description.channels))
+    write_whole(kept, model_to_bytes(model, {"provenance": f"frozen from {path.name}"}))
+    return ChosenModel(model, kept, net)
+
+
+def frozen_path_of(path: Path, data: bytes) -> Path:
+    """Where the frozen form of a checkpoint is kept: the name holds a hash of the checkpoint's contents."""
+    return path.with_name(f"{path.name.split('.')[0]}.{sha256(data).hexdigest()[:8]}.safetensors")
+
+
+def model_for_file(fingerprint: bytes, candidates: list[ChosenModel]) -> ChosenModel:
+    """The candidate or shipped model whose fingerprint starts with a file's. Raises ModelError where none does."""
+    for candidate in candidates:
+        if candidate.model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
+            return candidate
+    for name in sorted(set(SHIPPED_FILES.values())):
+        if (SHIPPED / name).is_file():
+            shipped = read_model(SHIPPED / name)
+            if shipped.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
+                return ChosenModel(shipped, SHIPPED / name)
+    given = ", ".join(candidate.model.name for candidate in candidates) or "the shipped weights only"
+    raise ModelError(
+        f"coded with model {fingerprint[:8].hex()}, at hand: {given}; give that model as checkpoint_file"
+    )
+
+
+def builtin_calibration(channels: int) -> list[np.ndarray]:
+    """Photographs that scikit-image carries, for calibrating where the user gives none."""
+    from skimage import data
+
+    photographs = [data.astronaut(), data.chelsea(), data.coffee(), data.immunohistochemistry()]
+    photographs.append(data.stereo_motorcycle()[0])
+    if channels == 3:
+        return photographs
+    return [photograph[:, :, 1:2].copy() for photograph in photographs]

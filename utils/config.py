@@ -1,0 +1,159 @@
+"""Configuration: a JSON file and key=value overrides become one checked settings object. Only this file sees JSON.
+
+`KEYS` is the whole list of keys, with their types, defaults and help; `python main.py --help` prints it. The keys of the
+published code are all here; those without a meaning any more are accepted with a line that says so.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from easydict import EasyDict
+
+from utils.errors import RequestError
+
+PATHS = (str, list)
+NUMBER = (int, float)
+
+
+@dataclass(frozen=True)
+class Key:
+    """One configuration key: allowed JSON types, default (None where a task decides), allowed values, help."""
+
+    types: tuple[type, ...]
+    default: Any
+    help: str
+    allowed: tuple = ()
+    least: float | None = None
+    most: float | None = None
+
+
+#: Keys of the published code that have no meaning here, and why.
+OBSOLETE = {
+    "paralel_data_matrix": "scan orders are computed, not read from files",
+}
+
+KEYS: dict[str, Key] = {
+    # What to do
+    "mode": Key((str,), None, "what to do", ("train", "debug", "validate", "test", "freeze")),
+    "run_mode": Key((str,), None, "in mode test", ("encode", "decode", "measure")),
+    "run_type": Key((str,), "P", "scan order: S sequential, P parallel", ("S", "P")),
+    "decoder_method": Key((int,), 1, "of the parallel orders: 1 wavefront, 2 diagonal", (1, 2)),
+    "exp_name": Key((str,), "default", "experiments/<exp_name>/ holds the checkpoints and logs of a training run"),
+    "device": Key((str,), "auto", "auto takes CUDA where there is one; an index as in cuda:1 is allowed"),
+    "num_threads": Key((int,), None, "CPU threads; default: all cores", least=1, most=1024),
+    # Model
+    "checkpoint_file": Key(
+        (str,), None, "frozen model or checkpoint; a bare name is looked for in experiments/<exp_name>/checkpoints/"
+    ),
+    "num_color_channels": Key((int,), None, "channels of the model: 3 or 1", (1, 3)),
+    "num_mix_GMM": Key((int,), 3, "Gaussians of each sub-pixel's mixture", least=1, most=10),
+    "res_con": Key((bool,), False, "residual network"),
+    # Images and files
+    "test_data": Key(PATHS, None, "images to encode or measure: file, directory or list"),
+    "bitstream_path": Key((str,), None, ".p59 files: where to write or what to decode; a directory or one file"),
+    "output_path": Key((str,), None, "where decoded images go: a directory or one .png file"),
+    "write_encode_data": Key((str, bool), None, "published name of output_path, used where that is absent"),
+    "skip_existing": Key((bool,), False, "leave output files that exist as they are"),
+    "verify": Key((bool,), True, "decode each file after encoding, before it counts as done"),
+    "pixel_limit": Key((int,), 1 << 30, "images of more pixels are refused", least=1),
+    "H": Key((int,), None, "height; decoding checks it, encoding ignores it", least=1),
+    "W": Key((int,), None, "width; decoding checks it, encoding ignores it", least=1),
+    # Training
+    "train_data": Key(PATHS, None, "training images: directory or list; also calibrates mode freeze"),
+    "valid_data": Key(PATHS, None, "validation images: directory or list"),
+    "resume_training": Key((bool,), False, "continue from the experiment's last checkpoint"),
+    "batch_size": Key((int,), None, "crops, or contexts, of one step", least=1),
+    "patch_size": Key((int,), None, "side of a training crop", least=3),
+    "val_batch_size": Key((int,), None, "accepted; validation takes whole images one by one", least=1),
+    "val_patch_size": Key((int,), None, "side of the centre crop that is validated; default: the whole image", least=1),
+    "learning_rate": Key(NUMBER, None, "largest learning rate of Adam", least=0.0),
+    "max_epoch": Key((int,), None, "epochs", least=1),
+    "validate_every": Key((int,), None, "epochs between validations", least=1),
+    "test_every": Key((int,), None, "accepted; testing is a run of its own"),
+    # Freezing
+    "calibration_data": Key(PATHS, None, "images that set activation ranges; default: train_data, else photographs"),
+    "frozen_path": Key((str,), None, "where mode freeze writes the model; default: beside the checkpoint"),
+}
+
+
+class Notes(list):
+    """Lines the user should see about the configuration (an ignored key, say); tasks print them."""
+
+
+def read_config(path: str, overrides: list[str]) -> tuple[EasyDict, Notes]:
+    """The configuration at `path` with `key=value` overrides: every key of KEYS present, defaults filled in.
+
+    Raises RequestError for a file that is missing or not JSON, an unknown key, or a value that is not allowed.
+    """
+    values, notes = _read_json(Path(path)), Notes()
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise RequestError(f"argument {override!r} is no override; write key=value, for example num_threads=1")
+        values[key] = _override_value(text)
+    config = EasyDict({name: key.default for name, key in KEYS.items()})
+    for name, value in values.items():
+        obsolete = next((why for start, why in OBSOLETE.items() if name.startswith(start)), None)
+        if obsolete:
+            notes.append(f"key {name!r} has no meaning any more: {obsolete}")
+            continue
+        if name.startswith(("_", "//")):  # comments
+            continue
+        config[name] = _checked(name, value)
+    config["given"] = frozenset(values)
+    return config, notes
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"configuration {str(path)!r} cannot be read ({error.strerror}); give a JSON file") from error
+    except ValueError as error:
+        raise RequestError(f"configuration {str(path)!r} is not valid JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise RequestError(f"configuration {str(path)!r} is not a JSON object; write {{\"mode\": ...}}")
+    return values
+
+
+def _override_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _checked(name: str, value: Any) -> Any:
+    if name not in KEYS:
+        near = difflib.get_close_matches(name, KEYS, 1, 0.5)
+        hint = f"did you mean {near[0]!r}?" if near else "python main.py --help lists the keys"
+        raise RequestError(f"unknown configuration key {name!r}; {hint}")
+    key = KEYS[name]
+    if value is None:
+        return key.default
+    if not isinstance(value, key.types) or (isinstance(value, bool) and bool not in key.types):
+        kinds = " or ".join(kind.__name__ for kind in key.types)
+        raise RequestError(f"{name} is {value!r}; it takes {kinds}: {key.help}")
+    if isinstance(value, list) and not (value and all(isinstance(item, str) for item in value)):
+        raise RequestError(f"{name} is {value!r}; a list holds paths: {key.help}")
+    if key.allowed and value not in key.allowed:
+        raise RequestError(f"{name} is {value!r}; allowed are {', '.join(map(str, key.allowed))}")
+    if (key.least is not None and value < key.least) or (key.most is not None and value > key.most):
+        most = "" if key.most is None else f" and at most {key.most}"
+        raise RequestError(f"{name} is {value!r}; it must be at least {key.least}{most}")
+    return value
+
+
+def key_help() -> str:
+    """All keys, for --help."""
+    lines = []
+    for name, key in KEYS.items():
+        allowed = f" [{', '.join(map(str, key.allowed))}]" if key.allowed else ""
+        default = "" if key.default is None else f" (default {json.dumps(key.default)})"
+        lines.append(f"  {name:20} {key.help}{allowed}{default}")
+    return "\n".join(lines)

@@ -1,0 +1,112 @@
+"""From a checked configuration to a task that can run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from easydict import EasyDict
+
+from coders.backends import Backend, backend_for, device_of
+from coders.scan import DIAGONAL, SEQUENTIAL, WAVEFRONT, Scan
+from models.store import find_checkpoint
+from utils.config import Notes
+from utils.errors import RequestError
+from utils.tasks import decode, encode, freeze, measure
+from utils.tasks.models import ModelChoice
+
+#: (run_type, decoder_method) of the configuration -> scan order.
+ORDERS = {("S", 1): SEQUENTIAL, ("S", 2): SEQUENTIAL, ("P", 1): WAVEFRONT, ("P", 2): DIAGONAL}
+
+
+def task_of(config: EasyDict, notes: Notes) -> Callable[[], int]:
+    """What the configuration asks for, as a function that does it and returns the exit status.
+
+    Raises RequestError where a key is missing or does not fit the task.
+    """
+    if config.mode is None:
+        raise RequestError("mode is missing; set it to train, debug, validate, test or freeze")
+    if config.mode != "test":
+        return MODES[config.mode](config, notes)
+    if config.run_mode is None:
+        raise RequestError("run_mode is missing; set it to encode, decode or measure")
+    return RUN_MODES[config.run_mode](config, notes)
+
+
+def required(config: EasyDict, key: str, why: str) -> str:
+    """A key's value. Raises RequestError where it is absent."""
+    if config[key] is None:
+        raise RequestError(f"{key} is missing; {why}")
+    return config[key]
+
+
+def scan_of(config: EasyDict) -> Scan:
+    return ORDERS[config.run_type, config.decoder_method]
+
+
+def models_of(config: EasyDict) -> ModelChoice:
+    calibration = config.calibration_data
+    return ModelChoice(config.checkpoint_file, config.exp_name, calibration, config.num_color_channels)
+
+
+def backend_of(config: EasyDict) -> Backend:
+    return backend_for(device_of(config.device), config.num_threads)
+
+
+def _encode(config: EasyDict, notes: Notes) -> Callable[[], int]:
+    for key in ("H", "W"):
+        if config[key] is not None:
+            notes.append(f"key {key!r} is ignored: the whole image is coded")
+    task = encode.EncodeTask(
+        sources=required(config, "test_data", "give the images to encode: a file, a directory or a list"),
+        target=Path(required(config, "bitstream_path", "give a directory for the .p59 files, or one file")),
+        scan=scan_of(config),
+        models=models_of(config),
+        backend=backend_of(config),
+        verify=config.verify,
+        skip_existing=config.skip_existing,
+        pixel_limit=config.pixel_limit,
+    )
+    return partial(encode.run, task)
+
+
+def _decode(config: EasyDict, notes: Notes) -> Callable[[], int]:
+    target = config.output_path
+    if target is None and isinstance(config.write_encode_data, str):
+        target = config.write_encode_data
+    if target is None:
+        raise RequestError("output_path is missing; give a directory for the decoded images, or one .png file")
+    task = decode.DecodeTask(
+        source=Path(required(config, "bitstream_path", "give a .p59 file or a directory of them")),
+        target=Path(target),
+        models=models_of(config),
+        backend=backend_of(config),
+        height=config.H,
+        width=config.W,
+        skip_existing=config.skip_existing,
+        pixel_limit=config.pixel_limit,
+    )
+    return partial(decode.run, task)
+
+
+def _measure(config: EasyDict, notes: Notes) -> Callable[[], int]:
+    task = measure.MeasureTask(
+        sources=required(config, "test_data", "give the images to measure: a file, a directory or a list"),
+        scan=scan_of(config),
+        models=models_of(config),
+        backend=backend_of(config),
+        pixel_limit=config.pixel_limit,
+    )
+    return partial(measure.run, task)
+
+
+def _freeze(config: EasyDict, notes: Notes) -> Callable[[], int]:
+    name = required(config, "checkpoint_file", "give the checkpoint to freeze")
+    checkpoint = find_checkpoint(name, config.exp_name)
+    target = config.frozen_path or str(checkpoint.with_name(checkpoint.name.split(".")[0] + ".safetensors"))
+    return partial(freeze.run, freeze.FreezeTask(checkpoint, Path(target), config.calibration_data or config.train_data))
+
+
+RUN_MODES = {"encode": _encode, "decode": _decode, "measure": _measure}
+MODES = {"freeze": _freeze}

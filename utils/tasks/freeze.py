@@ -1,0 +1,34 @@
+"""Task: a training checkpoint to a frozen model file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.checkpoint import network_of, read_checkpoint
+from models.freeze import freeze
+from models.model_file import model_to_bytes
+from models.store import ChosenModel
+from utils.files import write_whole
+from utils.tasks.models import calibration_images
+from utils.tasks.report import say
+
+
+@dataclass(frozen=True)
+class FreezeTask:
+    """Freeze `checkpoint`, calibrated on images of `calibration` (None: the built-in ones), into `target`."""
+
+    checkpoint: Path
+    target: Path
+    calibration: str | list[str] | None = None
+
+
+def run(task: FreezeTask) -> int:
+    """Returns the exit status."""
+    net = network_of(read_checkpoint(task.checkpoint), task.checkpoint)
+    images = calibration_images(task.calibration, net.description.channels)
+    model = freeze(net, images)
+    notes = {"provenance": f"frozen from {task.checkpoint.name}, calibrated on {len(images)} images"}
+    write_whole(task.target, model_to_bytes(model, notes))
+    say(str(ChosenModel(model, task.target)))
+    return 0

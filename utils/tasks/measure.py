@@ -1,0 +1,61 @@
+"""Task: ideal code lengths of images under a model, float (where there is one) and frozen, without writing files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from coders.backends import Backend
+from coders.scan import Scan
+from datasets.images import find_images, open_image, samples_of
+from models.measure import image_bits
+from models.mixture import BITS
+from utils.errors import P59Error
+from utils.tasks.models import ModelChoice
+from utils.tasks.report import complain, say, table
+
+#: Columns of the float model: the published loss, with the tails folded, and as a 16-bit coder charges.
+FLOAT_HEADERS = {"published": "float, loss", "folded": "float, folded", "coded": "float, 16-bit"}
+
+
+@dataclass(frozen=True)
+class MeasureTask:
+    """Measure `sources` in the order `scan`, in bits per sub-pixel."""
+
+    sources: str | list[str]
+    scan: Scan
+    models: ModelChoice
+    backend: Backend
+    pixel_limit: int = 1 << 30
+
+
+def run(task: MeasureTask) -> int:
+    """Print a row for each image and the means. Returns the exit status."""
+    rows, failures = [], []
+    if task.backend.note:
+        say(task.backend.note)
+    task.models.given()
+    for path in tqdm(find_images(task.sources), unit="image", disable=None):
+        try:
+            image = samples_of(open_image(path), task.pixel_limit)
+            chosen = task.models.for_image(task.scan, image.shape[2])
+            frozen = task.backend.measure(image, chosen.model, task.scan).sum() / image.size
+            row = [path.name, image.shape[0] * image.shape[1]]
+            if chosen.net is not None:
+                floats = image_bits(chosen.net, image, task.scan.taps(chosen.net.description.taps))
+                row += [floats[kind].sum() / image.size for kind in BITS]
+        except P59Error as error:
+            failures.append(f"{path}: {error}")
+            continue
+        rows.append([*row, frozen])
+    if rows:
+        kinds = [FLOAT_HEADERS[kind] for kind in BITS] if len(rows[0]) > 3 else []
+        means = [float(np.mean([row[column] for row in rows])) for column in range(2, len(rows[0]))]
+        rows.append([f"mean of {len(rows)}", sum(row[1] for row in rows), *means])
+        say(f"bits per sub-pixel, {task.scan.name} order")
+        say(table(rows, ["image", "pixels", *kinds, "frozen, ideal"], ["", "", *[".5f"] * (len(kinds) + 1)]))
+    for failure in failures:
+        complain(f"failed: {failure}")
+    return 1 if failures else 0

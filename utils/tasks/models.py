@@ -1,0 +1,57 @@
+"""The models of a task: what `checkpoint_file` names, or the shipped weights, announced once each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from coders.scan import Scan
+from datasets.images import find_images, read_image
+from models.store import ChosenModel, builtin_calibration, chosen_model, find_checkpoint, shipped_model
+from utils.errors import InputError
+from utils.tasks.report import say
+
+#: At most this many images, spread over the given ones, calibrate a model.
+CALIBRATION_IMAGES = 200
+
+
+@dataclass
+class ModelChoice:
+    """Models by scan order and channels. `checkpoint` (a name or path) replaces the shipped ones where given."""
+
+    checkpoint: str | None
+    experiment: str
+    calibration: str | list[str] | None
+    channels: int | None = None
+    _known: dict = field(default_factory=dict)
+
+    def given(self) -> ChosenModel | None:
+        """The model that `checkpoint_file` names, if it names one."""
+        if self.checkpoint is None:
+            return None
+        path = find_checkpoint(self.checkpoint, self.experiment)
+        return self._remember("given", lambda: chosen_model(path, partial(calibration_images, self.calibration)))
+
+    def for_image(self, scan: Scan, channels: int) -> ChosenModel:
+        """The given model, else the shipped one. Raises InputError where the configuration asks for other channels."""
+        if self.channels not in (None, channels):
+            raise InputError(
+                f"image has {channels} channels, num_color_channels is {self.channels}; convert it or remove that key"
+            )
+        return self.given() or self._remember((scan.name, channels), lambda: shipped_model(scan.name, channels))
+
+    def _remember(self, key, make) -> ChosenModel:
+        if key not in self._known:
+            self._known[key] = make()
+            say(str(self._known[key]))
+        return self._known[key]
+
+
+def calibration_images(sources: str | list[str] | None, channels: int) -> list[np.ndarray]:
+    """Images (H, W, channels) spread evenly over the sources; scikit-image's photographs where none are given."""
+    if sources is None:
+        return builtin_calibration(channels)
+    files = find_images(sources)
+    return [read_image(path, channels) for path in files[:: max(1, len(files) // CALIBRATION_IMAGES)]]

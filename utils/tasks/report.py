@@ -1,0 +1,32 @@
+"""What tasks print: lines for people, and the table that long work ends in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+
+def say(line: str) -> None:
+    """One line on standard output, shown at once."""
+    print(line, flush=True)
+
+
+def complain(line: str) -> None:
+    """One line on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def table(rows: Sequence[Sequence], headers: Sequence[str], formats: Sequence[str]) -> str:
+    """A plain table; `formats` are tabulate's number formats, "" for text."""
+    return tabulate(rows, headers, tablefmt="simple", floatfmt=tuple(formats), intfmt=",")
+
+
+def timing_row(name: str, pixels: int, subpixels: int, size: int, seconds: float, *rest) -> list:
+    """file, pixels, bytes, bpsp, seconds, MP/s."""
+    return [name, pixels, size, 8 * size / subpixels, seconds, pixels / 1e6 / max(seconds, 1e-9), *rest]
+
+
+TIMING_HEADERS = ["file", "pixels", "bytes", "bpsp", "seconds", "MP/s"]
+TIMING_FORMATS = ["", "", "", ".4f", ".2f", ".2f"]
