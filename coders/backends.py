@@ -32,7 +32,7 @@ class Backend:
 
 
 def device_of(requested: str) -> str:
-    """"auto", "cpu", "cuda" or "cuda:N" -> a PyTorch device name. Raises RequestError where it cannot be had."""
+    """ "auto", "cpu", "cuda" or "cuda:N" -> a PyTorch device name. Raises RequestError where it cannot be had."""
     if requested == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = requested.partition(":")

@@ -1,7 +1,7 @@
 """The one traversal: every order, encoding, decoding and measuring, with PyTorch. The reference for the native core.
 
-Data flows contexts -> frozen network -> integer mixture -> CDF points -> symbol coder. What is done with a symbol is the
-coder passed in: write it, read it, or add up its bits. Letters: H, W image size; C channels; N pixels of a block.
+Data flows contexts -> frozen network -> integer mixture -> CDF points -> symbol coder. What is done with a symbol is
+the coder passed in: write it, read it, or add up its bits. Letters: H, W image size; C channels; N pixels of a block.
 """
 
 from __future__ import annotations

@@ -10,7 +10,9 @@ from PIL import Image
 from utils.errors import InputError
 
 #: File endings taken for images when a directory is searched.
-IMAGE_ENDINGS = frozenset([".png", ".webp", ".ppm", ".pgm", ".pnm", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".jpg", ".jpeg", ".qoi", ".tga"])
+IMAGE_ENDINGS = frozenset(
+    [".png", ".webp", ".ppm", ".pgm", ".pnm", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".jpg", ".jpeg", ".qoi", ".tga"]
+)
 LOSSY_ENDINGS = frozenset((".jpg", ".jpeg"))
 
 

@@ -37,7 +37,7 @@ class ModelDescription:
     residual: bool = False
     reference: str = "west"
     scales: str = "exponential"
-    input_gain: int = 32
+    input_gain: int = 64
     padding: str = "edge"
 
     def __post_init__(self) -> None:

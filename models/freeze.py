@@ -1,8 +1,8 @@
 """Freezing: a trained float network becomes an integer one.
 
-Every channel of every hidden layer gets its own scale, chosen from the range seen on calibration images; the scales are
-folded into the next layer's weights, whose rows then use as many bits as int16 and the 32-bit bound allow. The last layer
-is scaled to the units of models.fixed_mixture. Floats are used here and nowhere later: the result is the integer
+Every channel of every hidden layer gets its own scale, chosen from the range seen on calibration images; the scales
+are folded into the next layer's weights, whose rows then use as many bits as int16 and the 32-bit bound allow. The
+last layer is scaled to the units of models.fixed_mixture. Floats are used here and nowhere later: the result is the integer
 model itself, and what reads a file is always that.
 """
 
@@ -26,6 +26,8 @@ from utils.errors import ModelError
 ACTIVATION_LIMIT = 8191
 #: Activations may exceed the largest one seen in calibration by this factor before they saturate.
 MARGIN = 1.5
+#: The same where only the few built-in photographs calibrate, which leave out more of what may come.
+BUILTIN_MARGIN = 2.0
 #: Contexts drawn from each calibration image.
 CONTEXTS_PER_IMAGE = 8192
 

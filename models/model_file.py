@@ -1,7 +1,7 @@
 """Frozen models as files: safetensors with the integers, the description in its metadata. No pickle.
 
-    metadata  "format": "p59 frozen 1", "description": JSON, "limit": decimal, and free text such as "provenance"
-    tensors   "layer.<n>.weight" int16, "layer.<n>.bias" int32, "layer.<n>.shift" uint8, n from 0
+metadata  "format": "p59 frozen 1", "description": JSON, "limit": decimal, and free text such as "provenance"
+tensors   "layer.<n>.weight" int16, "layer.<n>.bias" int32, "layer.<n>.shift" uint8, n from 0
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def read_model(path: Path) -> FrozenModel:
     """Read a frozen model. Raises ModelError where the file is missing, too large or not a model."""
     try:
         if path.stat().st_size > FILE_LIMIT:
-            raise ModelError(f"model {str(path)!r} has more than {FILE_LIMIT} bytes; give a file that mode=freeze wrote")
+            raise ModelError(
+                f"model {str(path)!r} has more than {FILE_LIMIT} bytes; give a file that mode=freeze wrote"
+            )
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"model {str(path)!r} cannot be read ({error.strerror}); check checkpoint_file") from error

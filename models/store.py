@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
-
 from models.checkpoint import network_of, read_checkpoint
 from models.context_net import ContextNet
-from models.freeze import freeze
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import is_model_file, model_to_bytes, read_model
 from utils.errors import ModelError
@@ -70,8 +67,8 @@ def shipped_model(scan: str, channels: int) -> ChosenModel:
     return ChosenModel(read_model(path), path)
 
 
-def chosen_model(path: Path, calibration: Callable[[int], list[np.ndarray]]) -> ChosenModel:
-    """The model in a file: frozen, or a checkpoint, which is frozen on the images (H, W, C) of `calibration(C)`.
+def chosen_model(path: Path, freezer: Callable[[ContextNet], FrozenModel]) -> ChosenModel:
+    """The model in a file: frozen, or a checkpoint, which `freezer` freezes.
 
     The frozen form of a checkpoint is kept in `<checkpoint>.<hash>.safetensors` beside it and used again from there.
     """
@@ -85,7 +82,7 @@ def chosen_model(path: Path, calibration: Callable[[int], list[np.ndarray]]) -> 
     kept = frozen_path_of(path, data)
     if kept.is_file():
         return ChosenModel(read_model(kept), kept, net)
-    model = freeze(net, calibration(net.description.channels))
+    model = freezer(net)
     write_whole(kept, model_to_bytes(model, {"provenance": f"frozen from {path.name}"}))
     return ChosenModel(model, kept, net)
 
@@ -106,17 +103,4 @@ def model_for_file(fingerprint: bytes, candidates: list[ChosenModel]) -> ChosenM
             if shipped.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
                 return ChosenModel(shipped, SHIPPED / name)
     given = ", ".join(candidate.model.name for candidate in candidates) or "the shipped weights only"
-    raise ModelError(
-        f"coded with model {fingerprint[:8].hex()}, at hand: {given}; give that model as checkpoint_file"
-    )
-
-
-def builtin_calibration(channels: int) -> list[np.ndarray]:
-    """Photographs that scikit-image carries, for calibrating where the user gives none."""
-    from skimage import data
-
-    photographs = [data.astronaut(), data.chelsea(), data.coffee(), data.immunohistochemistry()]
-    photographs.append(data.stereo_motorcycle()[0])
-    if channels == 3:
-        return photographs
-    return [photograph[:, :, 1:2].copy() for photograph in photographs]
+    raise ModelError(f"coded with model {fingerprint[:8].hex()}, at hand: {given}; give that model as checkpoint_file")

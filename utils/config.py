@@ -1,7 +1,7 @@
 """Configuration: a JSON file and key=value overrides become one checked settings object. Only this file sees JSON.
 
-`KEYS` is the whole list of keys, with their types, defaults and help; `python main.py --help` prints it. The keys of the
-published code are all here; those without a meaning any more are accepted with a line that says so.
+`KEYS` is the whole list of keys, with their types, defaults and help; `python main.py --help` prints it. The keys of
+the published code are all here; those without a meaning any more are accepted with a line that says so.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OBSOLETE = {
 KEYS: dict[str, Key] = {
     # What to do
     "mode": Key((str,), None, "what to do", ("train", "debug", "validate", "test", "freeze")),
-    "run_mode": Key((str,), None, "in mode test", ("encode", "decode", "measure")),
+    "run_mode": Key((str,), None, "in mode test", ("demo", "encode", "decode", "measure")),
     "run_type": Key((str,), "P", "scan order: S sequential, P parallel", ("S", "P")),
     "decoder_method": Key((int,), 1, "of the parallel orders: 1 wavefront, 2 diagonal", (1, 2)),
     "exp_name": Key((str,), "default", "experiments/<exp_name>/ holds the checkpoints and logs of a training run"),
@@ -113,11 +113,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RequestError(f"configuration {str(path)!r} cannot be read ({error.strerror}); give a JSON file") from error
+        raise RequestError(
+            f"configuration {str(path)!r} cannot be read ({error.strerror}); give a JSON file"
+        ) from error
     except ValueError as error:
         raise RequestError(f"configuration {str(path)!r} is not valid JSON ({error})") from error
     if not isinstance(values, dict):
-        raise RequestError(f"configuration {str(path)!r} is not a JSON object; write {{\"mode\": ...}}")
+        raise RequestError(f'configuration {str(path)!r} is not a JSON object; write {{"mode": ...}}')
     return values
 
 

@@ -13,7 +13,7 @@ from coders.scan import DIAGONAL, SEQUENTIAL, WAVEFRONT, Scan
 from models.store import find_checkpoint
 from utils.config import Notes
 from utils.errors import RequestError
-from utils.tasks import decode, encode, freeze, measure
+from utils.tasks import decode, demo, encode, freeze, measure
 from utils.tasks.models import ModelChoice
 
 #: (run_type, decoder_method) of the configuration -> scan order.
@@ -105,8 +105,20 @@ def _freeze(config: EasyDict, notes: Notes) -> Callable[[], int]:
     name = required(config, "checkpoint_file", "give the checkpoint to freeze")
     checkpoint = find_checkpoint(name, config.exp_name)
     target = config.frozen_path or str(checkpoint.with_name(checkpoint.name.split(".")[0] + ".safetensors"))
-    return partial(freeze.run, freeze.FreezeTask(checkpoint, Path(target), config.calibration_data or config.train_data))
+    return partial(
+        freeze.run, freeze.FreezeTask(checkpoint, Path(target), config.calibration_data or config.train_data)
+    )
 
 
-RUN_MODES = {"encode": _encode, "decode": _decode, "measure": _measure}
+def _demo(config: EasyDict, notes: Notes) -> Callable[[], int]:
+    task = demo.DemoTask(
+        directory=Path(required(config, "bitstream_path", "give a directory to work in")),
+        models=models_of(config),
+        backend=backend_of(config),
+        sources=config.test_data,
+    )
+    return partial(demo.run, task)
+
+
+RUN_MODES = {"demo": _demo, "encode": _encode, "decode": _decode, "measure": _measure}
 MODES = {"freeze": _freeze}

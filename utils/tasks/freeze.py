@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.checkpoint import network_of, read_checkpoint
-from models.freeze import freeze
 from models.model_file import model_to_bytes
 from models.store import ChosenModel
 from utils.files import write_whole
-from utils.tasks.models import calibration_images
+from utils.tasks.models import freeze_on
 from utils.tasks.report import say
 
 
@@ -26,9 +25,8 @@ class FreezeTask:
 def run(task: FreezeTask) -> int:
     """Returns the exit status."""
     net = network_of(read_checkpoint(task.checkpoint), task.checkpoint)
-    images = calibration_images(task.calibration, net.description.channels)
-    model = freeze(net, images)
-    notes = {"provenance": f"frozen from {task.checkpoint.name}, calibrated on {len(images)} images"}
+    model = freeze_on(net, task.calibration)
+    notes = {"provenance": f"frozen from {task.checkpoint.name}"}
     write_whole(task.target, model_to_bytes(model, notes))
     say(str(ChosenModel(model, task.target)))
     return 0

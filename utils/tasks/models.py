@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
-
 from coders.scan import Scan
+from datasets.builtin import builtin_photographs
 from datasets.images import find_images, read_image
-from models.store import ChosenModel, builtin_calibration, chosen_model, find_checkpoint, shipped_model
+from models.context_net import ContextNet
+from models.freeze import BUILTIN_MARGIN, freeze
+from models.frozen import FrozenModel
+from models.store import ChosenModel, chosen_model, find_checkpoint, shipped_model
 from utils.errors import InputError
 from utils.tasks.report import say
 
@@ -32,7 +34,7 @@ class ModelChoice:
         if self.checkpoint is None:
             return None
         path = find_checkpoint(self.checkpoint, self.experiment)
-        return self._remember("given", lambda: chosen_model(path, partial(calibration_images, self.calibration)))
+        return self._remember("given", lambda: chosen_model(path, partial(freeze_on, sources=self.calibration)))
 
     def for_image(self, scan: Scan, channels: int) -> ChosenModel:
         """The given model, else the shipped one. Raises InputError where the configuration asks for other channels."""
@@ -49,9 +51,10 @@ class ModelChoice:
         return self._known[key]
 
 
-def calibration_images(sources: str | list[str] | None, channels: int) -> list[np.ndarray]:
-    """Images (H, W, channels) spread evenly over the sources; scikit-image's photographs where none are given."""
+def freeze_on(net: ContextNet, sources: str | list[str] | None) -> FrozenModel:
+    """Freeze a network, calibrated on images spread evenly over the sources; on built-in ones where none are given."""
+    channels = net.description.channels
     if sources is None:
-        return builtin_calibration(channels)
+        return freeze(net, builtin_photographs(channels), margin=BUILTIN_MARGIN)
     files = find_images(sources)
-    return [read_image(path, channels) for path in files[:: max(1, len(files) // CALIBRATION_IMAGES)]]
+    return freeze(net, [read_image(path, channels) for path in files[:: max(1, len(files) // CALIBRATION_IMAGES)]])
