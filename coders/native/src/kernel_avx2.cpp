@@ -1,0 +1,86 @@
+// 256-bit vectors: vpmaddwd and vpaddd, two vectors for a block of 16 outputs.
+#include "kernel.hpp"
+
+#if defined(__AVX2__) && defined(__x86_64__) && defined(__GNUC__)
+
+#include "network.hpp"
+#include "symbols.hpp"
+#include "vectors256.hpp"
+
+namespace p59 {
+
+namespace {
+
+struct Avx2 : Values256 {
+    // 12 of the 16 registers hold sums; two weights, one broadcast and one product are left.
+    static constexpr int kTilePixels = 6, kTileBlocks = 1, kSingleBlocks = 4;
+
+    struct Sums {
+        __m256i low, high;
+    };
+    using Pairs = Sums;
+    using Pair = __m256i;
+
+    static Sums load(const void* p) {
+        auto vectors = static_cast<const __m256i*>(p);
+        return {_mm256_load_si256(vectors), _mm256_load_si256(vectors + 1)};
+    }
+    static Pairs load_pairs(const int16_t* p) { return load(p); }
+    static Pair broadcast_pair(const int16_t* p) { return _mm256_set1_epi32(pair_at(p)); }
+    static Sums multiply_add(Sums sums, Pairs pairs, Pair pair) {
+        return {_mm256_add_epi32(sums.low, _mm256_madd_epi16(pairs.low, pair)),
+                _mm256_add_epi32(sums.high, _mm256_madd_epi16(pairs.high, pair))};
+    }
+    static Sums load_sums(const int32_t* p) { return load(p); }
+    static void store_sums(int32_t* p, Sums sums) {
+        auto vectors = reinterpret_cast<__m256i*>(p);
+        _mm256_store_si256(vectors, sums.low);
+        _mm256_store_si256(vectors + 1, sums.high);
+    }
+    static Sums shift_right(Sums sums, const int32_t* shifts) {
+        Sums by = load(shifts);
+        return {_mm256_srav_epi32(sums.low, by.low), _mm256_srav_epi32(sums.high, by.high)};
+    }
+    static Values narrow(Sums sums) {
+        // vpackssdw works on 128-bit halves; the permutation puts the four quarters in order.
+        return _mm256_permute4x64_epi64(_mm256_packs_epi32(sums.low, sums.high), 0xD8);
+    }
+};
+
+int64_t ceiling(int64_t rounds) {
+    constexpr int chains = 12;
+    __m256i sums[chains], weights = _mm256_set1_epi16(3), pair = _mm256_set1_epi16(5);
+    for (__m256i& sum : sums) sum = _mm256_setzero_si256();
+    for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 16
+        for (int i = 0; i < chains; ++i) {
+            __m256i product = _mm256_madd_epi16(weights, pair);
+            // Otherwise the compiler would multiply once for all.
+            asm("" : "+x"(product));
+            sums[i] = _mm256_add_epi32(sums[i], product);
+        }
+        asm("" : "+x"(weights), "+x"(pair));
+    }
+    for (__m256i& sum : sums) asm volatile("" : : "x"(sum));
+    return rounds * chains * 16;
+}
+
+}  // namespace
+
+const Kernel* avx2_kernel() {
+    static const Kernel kernel{"avx2",       gather, network<Avx2>, mixtures_of, decode_channel<Search256>,
+                               intervals_of, ceiling};
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") ? &kernel : nullptr;
+}
+
+}  // namespace p59
+
+#else
+
+namespace p59 {
+
+const Kernel* avx2_kernel() { return nullptr; }
+
+}  // namespace p59
+
+#endif

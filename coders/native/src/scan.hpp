@@ -1,0 +1,88 @@
+// Scan orders and the canvas, as coders/scan.py and models/neighbourhood.py define them.
+//
+// time = delay * row + column; the pixels of equal time are a step. H, W image size, C channels.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "buffer.hpp"
+
+namespace p59 {
+
+struct Scan {
+    int64_t height, width, delay;
+
+    int64_t steps() const { return width + delay * (height - 1); }
+    int64_t first_row(int64_t step) const { return step < width ? 0 : (step - width) / delay + 1; }
+    int64_t end_row(int64_t step) const { return std::min(height, step / delay + 1); }
+    int64_t column(int64_t step, int64_t row) const { return step - delay * row; }
+    // No step has more pixels than this.
+    int64_t longest_step() const { return std::min(height, (width - 1) / delay + 1); }
+};
+
+struct Tap {
+    int row, column;
+};
+
+// A padded image, filled at once or pixel by pixel; the border continues the pixels already put ("edge") or is zero.
+class Canvas {
+public:
+    static constexpr int kTop = 2, kSide = 2, kMidGrey = 128;
+
+    Canvas(int64_t height, int64_t width, int channels, bool edge)
+        : height_(height), width_(width), channels_(channels), edge_(edge), stride_((width + 2 * kSide) * channels) {
+        // Rows a multiple of a memory page apart would fall into the same cache sets, and a step touches many rows.
+        if (stride_ % 1024 < 64) stride_ += 192;
+        bytes_ = Buffer<uint8_t>(size_t(height + kTop) * stride_ + 64);
+        if (edge) std::memset(bytes_.data(), kMidGrey, size_t(kTop) * stride_ + kSide * channels);
+    }
+
+    uint8_t* pixel(int64_t row, int64_t column) {
+        return bytes_.data() + (row + kTop) * stride_ + (column + kSide) * channels_;
+    }
+    const uint8_t* pixel(int64_t row, int64_t column) const { return const_cast<Canvas*>(this)->pixel(row, column); }
+
+    // Distance in bytes between a pixel and the one that a tap names.
+    std::vector<int64_t> offsets(const std::vector<Tap>& taps) const {
+        std::vector<int64_t> offsets;
+        for (Tap tap : taps) offsets.push_back(tap.row * stride_ + tap.column * channels_);
+        return offsets;
+    }
+
+    // The border cells that continue the pixel at (row, column), which has just been put.
+    void continue_border(int64_t row, int64_t column) {
+        if (!edge_) return;
+        const uint8_t* value = pixel(row, column);
+        if (column == width_ - 1) repeat(pixel(row, width_), value);
+        if (column == 0 && row + 1 < height_) repeat(pixel(row + 1, -kSide), value);
+    }
+
+    void fill(const uint8_t* image) {
+        for (int64_t row = 0; row < height_; ++row) {
+            std::memcpy(pixel(row, 0), image + row * width_ * channels_, width_ * channels_);
+            continue_border(row, 0);
+            if (width_ > 1) continue_border(row, width_ - 1);
+        }
+    }
+
+    void copy_to(uint8_t* image) const {
+        for (int64_t row = 0; row < height_; ++row)
+            std::memcpy(image + row * width_ * channels_, pixel(row, 0), width_ * channels_);
+    }
+
+private:
+    void repeat(uint8_t* cells, const uint8_t* value) {
+        for (int cell = 0; cell < kSide; ++cell) std::memcpy(cells + cell * channels_, value, channels_);
+    }
+
+    int64_t height_, width_;
+    int channels_;
+    bool edge_;
+    int64_t stride_;
+    Buffer<uint8_t> bytes_;
+};
+
+}  // namespace p59
