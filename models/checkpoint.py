@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -19,7 +18,7 @@ def read_checkpoint(path: Path) -> dict:
     """The dictionary in a checkpoint file. Raises ModelError where it is none; never runs code from the file."""
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # PyTorch's reader raises almost anything on bytes that are no checkpoint
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"checkpoint {str(path)!r} cannot be read ({reason}); give a .pth.tar that P59 or the published code wrote"
@@ -40,8 +39,9 @@ def network_of(payload: dict, path: Path) -> ContextNet:
             net.load_state_dict(state)
             return net
         return _published_network(state)
-    except (KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
-        raise ModelError(f"checkpoint {str(path)!r}: weights do not fit ({str(error).splitlines()[0]})") from error
+    except (KeyError, ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"checkpoint {str(path)!r}: weights do not fit ({reason}); give another checkpoint") from error
 
 
 def _published_network(state: dict[str, torch.Tensor]) -> ContextNet:

@@ -42,9 +42,7 @@ class ContextNet(nn.Module):
         self.description = description
         self.layers = nn.ModuleList(nn.Linear(before, after) for after, before in description.layer_shapes)
         self.activation = nn.LeakyReLU(LEAKY_SLOPE)
-        self.register_buffer(
-            "input_scales", torch.from_numpy(description.input_scales).to(torch.float32), persistent=False
-        )
+        self.register_buffer("input_scales", torch.from_numpy(description.input_scales), persistent=False)
 
     def forward(self, inputs: torch.Tensor, observe: Callable[[int, torch.Tensor], None] | None = None) -> torch.Tensor:
         """Integer inputs (N, T*C), any number type -> outputs (N, K) in the weights' type.

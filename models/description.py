@@ -41,7 +41,14 @@ class ModelDescription:
     padding: str = "edge"
 
     def __post_init__(self) -> None:
+        whole = {name: (getattr(self, name),) for name in ("channels", "mixtures", "input_gain")}
+        whole |= {"widths": self.widths, "taps": tuple(part for tap in self.taps for part in tap)}
+        for name, numbers in whole.items():
+            if not all(type(number) is int for number in numbers):
+                raise ValueError(f"model description: {name} {getattr(self, name)}: allowed are whole numbers")
         problems = []
+        if not isinstance(self.residual, bool):
+            problems.append(f"residual {self.residual!r}: allowed are true and false")
         if self.channels not in (1, 3):
             problems.append(f"channels {self.channels}: allowed are 1 and 3")
         if not 1 <= self.mixtures <= 10:
@@ -126,9 +133,12 @@ class ModelDescription:
     @classmethod
     def from_json(cls, text: str) -> ModelDescription:
         """Raises ValueError or TypeError where the text is not a description."""
-        values = json.loads(text)
-        values["taps"] = tuple((int(row), int(column)) for row, column in values["taps"])
-        values["widths"] = tuple(int(width) for width in values["widths"])
+        try:
+            values = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("model description: nested too deeply") from error
+        values["taps"] = tuple((row, column) for row, column in values["taps"])
+        values["widths"] = tuple(values["widths"])
         return cls(**values)
 
 

@@ -1,0 +1,72 @@
+"""Small random models and images, and where the shared data is. Everything is decided by seeds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+
+from models.description import ModelDescription
+from models.frozen import INPUT_LIMIT, FrozenLayer, FrozenModel
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: Image sizes (H, W) at which borders, short rows and unfinished blocks show.
+SIZES = ((1, 1), (1, 2), (1, 7), (2, 1), (9, 1), (2, 3), (3, 2), (5, 5), (4, 17))
+
+#: Descriptions of small models that between them take every branch of the codec.
+TINY = {
+    "west": ModelDescription(widths=(8, 8)),
+    "published": ModelDescription(widths=(8, 8), reference="none", scales="clamped", padding="zero"),
+    "residual": ModelDescription(widths=(8, 8, 8), residual=True, mixtures=2),
+    "gray": ModelDescription(widths=(6,), channels=1, mixtures=1),
+    "gray zero": ModelDescription(widths=(6, 5), channels=1, mixtures=5, padding="zero", scales="clamped"),
+}
+
+
+def shared_directory() -> Path | None:
+    """`shared` beside the repository, where it is."""
+    directory = ROOT.parent / "shared"
+    return directory if directory.is_dir() else None
+
+
+def random_frozen(description: ModelDescription, seed: int = 0, limit: int = 2000) -> FrozenModel:
+    """A frozen model of random integers whose outputs spread over the range that the integer mixture uses."""
+    generator = np.random.default_rng(seed)
+    layers = []
+    for number, ((after, before), roles) in enumerate(
+        zip(description.layer_shapes, description.layer_roles, strict=True)
+    ):
+        last = number == len(description.widths)
+        weight = generator.integers(-3000, 3001, (after, before), np.int16)
+        size = INPUT_LIMIT / 2 if number == 0 else limit / 3
+        shift = max(0, round(math.log2(1700 * size * math.sqrt(before) / (300 if last else limit / 3))))
+        wanted = np.zeros(after)
+        if last:  # scales in the middle of their range, on whichever grid
+            wanted[description.output_rows["scales"]] = 60 if description.scales == "exponential" else 8 << 12
+        bias = (wanted * 2.0**shift).astype(np.int32) + generator.integers(-5000, 5000, after, np.int32)
+        layers.append(FrozenLayer(weight, bias, np.full(after, shift, np.uint8), *roles))
+    return FrozenModel(description, tuple(layers), limit)
+
+
+def random_image(height: int, width: int, channels: int = 3, seed: int = 0, kind: str = "smooth") -> np.ndarray:
+    """(H, W, C) uint8. "smooth" waves with a little noise, "noise" all values alike, "extreme" only 0 and 255."""
+    generator = np.random.default_rng((seed, height, width, channels))
+    if kind == "noise":
+        return generator.integers(0, 256, (height, width, channels), np.uint8)
+    if kind == "extreme":
+        return (generator.integers(0, 2, (height, width, channels)) * 255).astype(np.uint8)
+    row, column = np.mgrid[:height, :width]
+    phase = generator.uniform(0, 6, channels)
+    waves = np.sin(row[..., None] / 5 + phase) + np.cos(column[..., None] / 7 - phase)
+    return np.clip(128 + 60 * waves + generator.normal(0, 4, waves.shape), 0, 255).astype(np.uint8)
+
+
+def flips(data: bytes, positions, masks=(0x01, 0x80, 0xFF)):
+    """`data` with single bytes changed: (position, changed data)."""
+    for position, mask in itertools.product(positions, masks):
+        changed = bytearray(data)
+        changed[position] ^= mask
+        yield position, bytes(changed)
