@@ -1,101 +1,162 @@
-"""Training samples: contexts and the pixels they precede, drawn from a rotating pool of image crops.
+"""Training samples: contexts and the pixels they precede, drawn from a rotating pool of pieces of images.
 
-Letters: N contexts, T taps, C channels; S side of a crop in pixels.
+Every random choice is a function of the seed and a number: of the piece, or of the step. Nothing else is carried from
+step to step, so that a run that resumes at step t, and each process of a run that several share, sees exactly what an
+unbroken run of one process sees. Letters: N contexts, T taps, C channels; S side of a crop in pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from datasets.augmentation import Augmentation
-from datasets.images import read_image
+from datasets.image_set import ImageSet
 from models.neighbourhood import LEFT, RIGHT, TOP, Tap, pad_image
 
+#: (image (H, W, C), side, generator) -> crop (side, side, C)
+Augment = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+#: (contexts (N, T, C), pixels (N, C)), both uint8
+Sample = tuple[torch.Tensor, torch.Tensor]
 
-class CropPool:
-    """`size` padded crops of S x S pixels held in memory; `refresh` replaces a few by new ones.
+#: Pieces kept for crop sampling are at most this large; a larger image lends a random window of it.
+WINDOW = 256
+#: What random numbers are for; 0 is the order of the files.
+PIECES, DRAWS = 1, 2
 
-    Contexts are drawn anywhere inside any crop, so that a batch mixes hundreds of images while reading few.
-    Every random choice comes from `generator`, so a seed decides the whole run.
+
+class RotatingPool(ABC):
+    """`size` pieces of images in memory. Every `refresh_every` steps (0: never) a new one replaces the oldest.
+
+    A batch so mixes hundreds of images while few are read. Piece number k comes from image k of the shuffled files
+    and stands in slot k modulo `size`. `side` is S, `batch` how many contexts or crops a step takes.
     """
 
     def __init__(
         self,
-        files: list[Path],
-        channels: int,
+        images: ImageSet,
+        *,
         size: int,
+        refresh_every: int,
+        seed: int,
         side: int,
+        batch: int,
+        taps: tuple[Tap, ...],
         padding: str,
-        augmentation: Augmentation,
-        generator: np.random.Generator,
+        augment: Augment,
+        device: str = "cpu",
     ) -> None:
-        self.files, self.channels, self.side, self.padding = files, channels, side, padding
-        self.augmentation, self.generator = augmentation, generator
-        self.size = size
-        self._order: list[int] = []
-        self._cache: dict[int, np.ndarray] = {}
-        shape = (size, TOP + side, LEFT + side + RIGHT, channels)
-        self.crops = torch.empty(shape, dtype=torch.uint8)
-        for slot in range(size):
-            self._fill(slot)
+        self.images, self.size, self.refresh_every, self.seed = images, size, refresh_every, seed
+        self.side, self.batch, self.taps, self.padding = side, batch, taps, padding
+        self.augment, self.device = augment, device
+        self._made = 0
 
-    def refresh(self, count: int) -> None:
-        """Replace `count` random crops."""
-        for slot in self.generator.integers(0, self.size, count):
-            self._fill(int(slot))
+    def advance(self, step: int) -> None:
+        """Bring the pool to its state at `step`, which is never below that of an earlier call."""
+        end = self.size + (step // self.refresh_every if self.refresh_every else 0)
+        numbers = range(max(self._made, end - self.size), end)
+        if len(numbers) > 1:  # at the start: decoding is worth some threads
+            with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as executor:
+                pieces = executor.map(self._piece, numbers)
+                for number, piece in zip(numbers, pieces, strict=True):
+                    self._keep(number % self.size, piece)
+        else:
+            for number in numbers:
+                self._keep(number % self.size, self._piece(number))
+        self._made = end
 
-    def _next_file(self) -> int:
-        if not self._order:
-            self._order = self.generator.permutation(len(self.files)).tolist()
-        return self._order.pop()
+    def _piece(self, number: int) -> np.ndarray:
+        generator = np.random.default_rng([self.seed, PIECES, number])
+        return self._cut(self.images.shuffled(number, self.seed), generator)
 
-    def _image(self, index: int) -> np.ndarray:
-        """Images stay in memory up to about half a gigapixel, so that a small set is read only once."""
-        if index in self._cache:
-            return self._cache[index]
-        image = read_image(self.files[index], self.channels)
-        if sum(kept.size for kept in self._cache.values()) + image.size < 1.5e9:
-            self._cache[index] = image
-        return image
+    @abstractmethod
+    def _cut(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """The piece of an image (H, W, C) that is kept."""
 
-    def _fill(self, slot: int) -> None:
-        image = self.augmentation(self._image(self._next_file()), self.side, self.generator)
-        self.crops[slot] = torch.from_numpy(pad_image(image, self.padding))
+    @abstractmethod
+    def _keep(self, slot: int, piece: np.ndarray) -> None:
+        """Put a piece into its slot."""
 
-    def draw(self, count: int, taps: tuple[Tap, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-        """`count` random (contexts (N, T, C), pixels (N, C)), both uint8."""
-        rows, width = self.crops.shape[1], self.crops.shape[2]
-        crop = self.generator.integers(0, self.size, count)
-        row = self.generator.integers(TOP, rows, count)
-        column = self.generator.integers(LEFT, width - RIGHT, count)
-        positions = torch.from_numpy((crop * rows + row) * width + column)
-        offsets = torch.tensor([dr * width + dc for dr, dc in (*taps, (0, 0))])
-        values = self.crops.view(-1, self.channels)[positions[:, None] + offsets]
-        return values[:, :-1], values[:, -1]
+    @abstractmethod
+    def draw(self, step: int, share: slice) -> Sample:
+        """The part `share` of the batch of `step`."""
 
 
-def batches(
-    pool: CropPool, taps: tuple[Tap, ...], batch: int, refresh_every: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless batches, the next one prepared by a thread while the current one is used."""
+class ContextPool(RotatingPool):
+    """Batches of `batch` contexts, each anywhere in any of the pool's S x S crops."""
 
-    step = 0
+    def __init__(self, *arguments, **keywords) -> None:
+        super().__init__(*arguments, **keywords)
+        shape = (self.size, TOP + self.side, LEFT + self.side + RIGHT, self.images.channels)
+        self.crops = torch.empty(shape, dtype=torch.uint8, device=self.device)
 
-    def prepare() -> tuple[torch.Tensor, torch.Tensor]:
-        nonlocal step
-        step += 1
-        if refresh_every and step % refresh_every == 0:
-            pool.refresh(1)
-        return pool.draw(batch, taps)
+    def _cut(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        return pad_image(self.augment(image, self.side, generator), self.padding)
+
+    def _keep(self, slot: int, piece: np.ndarray) -> None:
+        self.crops[slot] = torch.from_numpy(piece)
+
+    def draw(self, step: int, share: slice) -> Sample:
+        generator = np.random.default_rng([self.seed, DRAWS, step])
+        crop = generator.integers(0, self.size, self.batch)[share]
+        row = generator.integers(TOP, TOP + self.side, self.batch)[share]
+        column = generator.integers(LEFT, LEFT + self.side, self.batch)[share]
+        return _gathered(self.crops, crop, row, column, self.taps)
+
+
+class PatchPool(RotatingPool):
+    """Batches of `batch` random S x S crops, all pixels of each, with the padding inside each crop (as published)."""
+
+    def __init__(self, *arguments, **keywords) -> None:
+        super().__init__(*arguments, **keywords)
+        self.windows: list[np.ndarray] = [np.empty(0, np.uint8)] * self.size
+
+    def _cut(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        largest = max(WINDOW, self.side)
+        starts = [int(generator.integers(0, max(0, length - largest) + 1)) for length in image.shape[:2]]
+        return image[starts[0] : starts[0] + largest, starts[1] : starts[1] + largest].copy()
+
+    def _keep(self, slot: int, piece: np.ndarray) -> None:
+        self.windows[slot] = piece
+
+    def draw(self, step: int, share: slice) -> Sample:
+        numbers = range(self.batch)[share]
+        shape = (len(numbers), TOP + self.side, LEFT + self.side + RIGHT, self.images.channels)
+        crops = torch.empty(shape, dtype=torch.uint8)
+        for place, number in enumerate(numbers):
+            generator = np.random.default_rng([self.seed, DRAWS, step, number])
+            window = self.windows[int(generator.integers(0, self.size))]
+            crops[place] = torch.from_numpy(pad_image(self.augment(window, self.side, generator), self.padding))
+        crop, row, column = np.indices((len(numbers), self.side, self.side)).reshape(3, -1)
+        return _gathered(crops.to(self.device), crop, row + TOP, column + LEFT, self.taps)
+
+
+def _gathered(
+    crops: torch.Tensor, crop: np.ndarray, row: np.ndarray, column: np.ndarray, taps: tuple[Tap, ...]
+) -> Sample:
+    """Contexts and pixels at the positions, each (N,), of padded crops (B, rows, columns, C)."""
+    rows, width, channels = crops.shape[1:]
+    positions = torch.from_numpy((crop * rows + row) * width + column).to(crops.device)
+    offsets = torch.tensor([dr * width + dc for dr, dc in (*taps, (0, 0))], device=crops.device)
+    values = crops.view(-1, channels)[positions[:, None] + offsets]
+    return values[:, :-1], values[:, -1]
+
+
+def batches(pool: RotatingPool, first: int, last: int, share: slice) -> Iterator[Sample]:
+    """The batches of steps first .. last - 1, the next one prepared by a thread while the current one is used."""
+
+    def prepare(step: int) -> Sample:
+        pool.advance(step)
+        return pool.draw(step, share)
 
     with ThreadPoolExecutor(1) as executor:
-        coming = executor.submit(prepare)
-        while True:
+        coming = executor.submit(prepare, first) if first < last else None
+        for step in range(first, last):
             ready = coming.result()
-            coming = executor.submit(prepare)
+            if step + 1 < last:
+                coming = executor.submit(prepare, step + 1)
             yield ready

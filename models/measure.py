@@ -26,17 +26,18 @@ def image_bits(
     `taps` replaces the description's where an order does not know all of them (see coders.scan).
     """
     description = net.description
-    padded = torch.from_numpy(pad_image(image, description.padding))
+    device = next(net.parameters()).device
+    padded = torch.from_numpy(pad_image(image, description.padding)).to(device)
     height, width, channels = image.shape
-    values = torch.from_numpy(image.copy()).reshape(-1, channels)
+    values = torch.from_numpy(image.copy()).reshape(-1, channels).to(device)
     totals = {kind: np.zeros(channels) for kind in kinds}
     for start in range(0, height * width, BLOCK):
-        positions = torch.arange(start, min(start + BLOCK, height * width))
+        positions = torch.arange(start, min(start + BLOCK, height * width), device=device)
         contexts = gather_contexts(padded, positions // width, positions % width, taps or description.taps)
         inputs, reference = integer_inputs(contexts, description)
         pixels = values[start : start + BLOCK]
         outputs = net(inputs).to(precision)
         mixture = mixture_of(outputs, pixels, reference, description)
         for kind in kinds:
-            totals[kind] += BITS[kind](mixture, pixels).sum(0).double().numpy()
+            totals[kind] += BITS[kind](mixture, pixels).sum(0).double().cpu().numpy()
     return totals

@@ -63,18 +63,59 @@ KEYS: dict[str, Key] = {
     "pixel_limit": Key((int,), 1 << 30, "images of more pixels are refused", least=1),
     "H": Key((int,), None, "height; decoding checks it, encoding ignores it", least=1),
     "W": Key((int,), None, "width; decoding checks it, encoding ignores it", least=1),
-    # Training
+    # Training. Absent keys mean the published setting; configs/train.json sets this project's recipe.
     "train_data": Key(PATHS, None, "training images: directory or list; also calibrates mode freeze"),
     "valid_data": Key(PATHS, None, "validation images: directory or list"),
     "resume_training": Key((bool,), False, "continue from the experiment's last checkpoint"),
-    "batch_size": Key((int,), None, "crops, or contexts, of one step", least=1),
-    "patch_size": Key((int,), None, "side of a training crop", least=3),
+    "initial_weights": Key((str,), None, "checkpoint whose weights a new run starts from"),
+    "batch_size": Key((int,), None, "crops (default 32) or contexts (default 4096) of one step, see sampling", least=1),
+    "patch_size": Key((int,), None, "side of a training crop; default 16 for sampling crops, else 256", least=3),
     "val_batch_size": Key((int,), None, "accepted; validation takes whole images one by one", least=1),
     "val_patch_size": Key((int,), None, "side of the centre crop that is validated; default: the whole image", least=1),
-    "learning_rate": Key(NUMBER, None, "largest learning rate of Adam", least=0.0),
-    "max_epoch": Key((int,), None, "epochs", least=1),
-    "validate_every": Key((int,), None, "epochs between validations", least=1),
+    "learning_rate": Key(NUMBER, 1e-4, "largest learning rate of Adam", least=0.0),
+    "max_epoch": Key((int,), 300, "epochs", least=1),
+    "max_steps": Key((int,), None, "steps of the whole run, in place of max_epoch", least=1),
+    "steps_per_epoch": Key((int,), None, "default: as many contexts as the training images have pixels", least=1),
+    "validate_every": Key((int,), 5, "epochs between validations", least=1),
     "test_every": Key((int,), None, "accepted; testing is a run of its own"),
+    "seed": Key((int,), 0, "decides the first weights and every random choice", least=0),
+    "sampling": Key(
+        (str,),
+        "crops",
+        "crops: all contexts of small crops, padded inside each; contexts: single ones from anywhere in large crops",
+        ("crops", "contexts"),
+    ),
+    "reference": Key((str,), "none", "what the network's inputs and means are relative to", ("none", "west")),
+    "scales": Key(
+        (str,), None, "scales of the mixture; default exponential with west, else clamped", ("clamped", "exponential")
+    ),
+    "padding": Key((str,), None, "pixels outside the image; default edge with west, else zero", ("zero", "edge")),
+    "input_gain": Key((int,), 64, "factor of the differences from the west pixel", least=1, most=1024),
+    "taps": Key(
+        (str,), "all", "pixels the network sees: diagonal leaves out the 3 that order lacks", ("all", "diagonal")
+    ),
+    "hidden_width": Key((int,), 128, "outputs of each hidden layer", least=1, most=1024),
+    "hidden_layers": Key((int,), None, "hidden layers; default 4, with res_con 7 (an odd number)", least=1, most=32),
+    "loss": Key(
+        (str,),
+        "published",
+        "published: the tails are lost, P clipped; coded: what the coder spends",
+        ("published", "coded"),
+    ),
+    "schedule": Key(
+        (str,), "step", "learning rate: step falls by 1 % a validation, cosine to 0 at the end", ("step", "cosine")
+    ),
+    "warmup_steps": Key((int,), 0, "steps in which the learning rate rises to its largest", least=0),
+    "adam_beta2": Key(NUMBER, 0.999, "Adam's decay of the squared gradient", least=0.0, most=0.99999),
+    "gradient_clip": Key(NUMBER, 0.0, "largest norm of the gradient; 0: not limited", least=0.0),
+    "flips": Key((str,), "horizontal", "random flips; all includes transposing", ("none", "horizontal", "all")),
+    "noise": Key(NUMBER, 0.0, "probability that a crop gets noise of up to 3 levels", least=0.0, most=1.0),
+    "resize": Key(NUMBER, 0.0, "probability that a crop is resampled", least=0.0, most=1.0),
+    "pool_size": Key((int,), 600, "crops in memory that batches are drawn from", least=1),
+    "refresh_every": Key(
+        (int,), None, "steps after which one of them is replaced; default 1, contexts 10; 0: never", least=0
+    ),
+    "visdom": Key((str,), None, "server:port of a visdom server that shows live curves; default: none"),
     # Freezing
     "calibration_data": Key(PATHS, None, "images that set activation ranges; default: train_data, else photographs"),
     "frozen_path": Key((str,), None, "where mode freeze writes the model; default: beside the checkpoint"),
@@ -149,6 +190,13 @@ def _checked(name: str, value: Any) -> Any:
         most = "" if key.most is None else f" and at most {key.most}"
         raise RequestError(f"{name} is {value!r}; it must be at least {key.least}{most}")
     return value
+
+
+def required(config: EasyDict, key: str, why: str) -> Any:
+    """A key's value. Raises RequestError where it is absent."""
+    if config[key] is None:
+        raise RequestError(f"{key} is missing; {why}")
+    return config[key]
 
 
 def key_help() -> str:

@@ -1,45 +1,29 @@
-"""The training loop: a torchnet engine whose hooks validate, write checkpoints and report progress."""
+"""The training loop: torchnet's engine, whose hooks share gradients, validate, write checkpoints and report."""
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
 
-import numpy as np
 import torch
 from torchnet.engine import Engine
 from torchnet.meter import AverageValueMeter
 from tqdm import tqdm
 
-from datasets.images import read_image
-from datasets.training_samples import CropPool, batches
+from datasets.image_set import ImageSet
+from datasets.training_samples import RotatingPool, Sample, batches
 from models.context_net import ContextNet, integer_inputs
-from models.description import ModelDescription
-from models.measure import image_bits
 from models.mixture import BITS, mixture_of
-from utils.schedule import warmup_cosine
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Everything a training run is decided by, besides its data.
-
-    batch       contexts of one step
-    steps       steps of the whole run; the learning rate falls to 0 there
-    warmup      steps of linearly rising learning rate
-    refresh     a crop of the pool is replaced every this many steps (0: never)
-    validate    validation and checkpoint every this many steps
-    """
-
-    batch: int = 4096
-    steps: int = 100_000
-    warmup: int = 300
-    learning_rate: float = 2e-3
-    refresh: int = 10
-    validate: int = 2000
-    loss: str = "coded"
-    seed: int = 0
+from utils.distributed import Processes
+from utils.errors import P59Error
+from utils.experiment import Experiment
+from utils.learning_log import LogRow, curves_png, log_tsv
+from utils.stopping import StopRequest
+from utils.train_settings import TrainSettings
+from utils.validation import validation_bpsp
 
 
 def batch_bits(net: ContextNet, contexts: torch.Tensor, pixels: torch.Tensor, loss: str) -> torch.Tensor:
@@ -49,73 +33,194 @@ def batch_bits(net: ContextNet, contexts: torch.Tensor, pixels: torch.Tensor, lo
     return BITS[loss](mixture, pixels).mean()
 
 
-def validation_bpsp(net: ContextNet, images: list[np.ndarray]) -> float:
-    """Mean over images of their bits per sub-pixel as coded."""
-    return float(
-        np.mean(
-            [image_bits(net, image, None, ("coded",), torch.float32)["coded"].sum() / image.size for image in images]
+class Training:
+    """One run of training, new or resumed.
+
+    `announce` prints a line; `record` is called with the row of each validation. Rows, the step and the running mean
+    of the loss travel in the checkpoints, so that a resumed run continues as if it had never stopped.
+    """
+
+    def __init__(
+        self,
+        net: ContextNet,
+        pool: RotatingPool,
+        valid: ImageSet,
+        settings: TrainSettings,
+        experiment: Experiment,
+        *,
+        notes: dict[str, Any],
+        processes: Processes,
+        announce: Callable[[str], None],
+        record: Callable[[LogRow], None] = lambda row: None,
+    ) -> None:
+        self.net, self.pool, self.valid, self.settings, self.experiment = net, pool, valid, settings, experiment
+        self.notes, self.processes, self.announce, self.record = notes, processes, announce, record
+        fused = {"fused": True} if next(net.parameters()).device.type in ("cpu", "cuda") else {}
+        self.optimizer = torch.optim.Adam(
+            net.parameters(), settings.learning_rate, betas=(0.9, settings.adam_beta2), **fused
         )
-    )
+        self.share = processes.share(settings.batch_size)
+        self.weight = (self.share.stop - self.share.start) / settings.batch_size
+        self.step, self.rows, self.meter = 0, [], AverageValueMeter()
+        self.seconds = self.stepping = self.waiting = 0.0
+        self.stop, self.stopping = StopRequest(), False
 
+    @property
+    def best(self) -> LogRow | None:
+        return min(self.rows, key=lambda row: row.valid_bpsp, default=None)
 
-def train(
-    description: ModelDescription,
-    pool: CropPool,
-    valid_files: list[Path],
-    directory: Path,
-    settings: TrainSettings,
-    start_from: dict[str, torch.Tensor] | None = None,
-) -> ContextNet:
-    """Train a network; writes `model_best.pth.tar` and `checkpoint.pth.tar` into `directory`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(settings.seed)
-    net = ContextNet(description)
-    net.reset_parameters(torch.Generator().manual_seed(settings.seed))
-    if start_from:
-        net.load_state_dict(start_from)
-    optimizer = torch.optim.Adam(net.parameters(), settings.learning_rate, betas=(0.9, 0.99), fused=True)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: warmup_cosine(step, settings.steps, settings.warmup)
-    )
-    valid = [read_image(path, description.channels) for path in valid_files]
-    meter, best = AverageValueMeter(), float("inf")
-    progress = tqdm(total=settings.steps, unit="step", disable=None)
-    started = time.monotonic()
+    def load(self, payload: dict[str, Any]) -> None:
+        """Continue from a checkpoint's dictionary."""
+        progress = payload["progress"]
+        self.net.load_state_dict(payload["state_dict"])
+        self.optimizer.load_state_dict(payload["optimizer"])
+        self.step, self.seconds = payload["iteration"], progress["seconds"]
+        self.rows = [LogRow(*row) for row in progress["rows"]]
+        vars(self.meter).update(progress["meter"])
 
-    def samples():
-        source = batches(pool, description.taps, settings.batch, settings.refresh)
-        for _ in range(settings.steps):
-            yield next(source)
+    def run(self) -> bool:
+        """Train to the last step, or to a signal to stop. Returns whether the run is complete; its checkpoint is
+        written in both cases. Raises P59Error where the loss is no number or a file cannot be written."""
+        self._begun, self._first = time.monotonic(), self.step
+        self._bar = tqdm(
+            total=self.settings.steps, initial=self.step, unit="step", disable=None if self.processes.first else True
+        )
+        with self.stop, self._bar:
+            self._begin_interval()
+            self._validate_if_due()
+            engine = Engine()
+            engine.hooks = {"on_sample": self._set_rate, "on_forward": self._on_forward, "on_update": self._on_update}
+            engine.train(self._loss, self._samples(), 1, self.optimizer)
+            self.stepping += time.monotonic() - self._interval[1]
+            complete = self.step >= self.settings.steps and not self._validation_is_due()
+            if not complete:
+                self._save(best=False)
+        return complete
 
-    def on_forward(state):
-        meter.add(state["loss"].item())
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    def _samples(self) -> Iterator[Sample]:
+        with closing(batches(self.pool, self.step, self.settings.steps, self.share)) as source:
+            while not self.stopping:
+                before = time.monotonic()
+                sample = next(source, None)
+                self.waiting += time.monotonic() - before
+                if sample is None:
+                    return
+                yield sample
 
-    def on_update(state):
-        nonlocal best
-        scheduler.step()
-        progress.update()
-        step = state["t"] + 1
-        if step % settings.validate and step != settings.steps:
+    def _loss(self, sample: Sample) -> tuple[torch.Tensor, None]:
+        return batch_bits(self.net, *sample, self.settings.loss) * self.weight, None
+
+    def _set_rate(self, state: dict) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate_at(self.step)
+
+    def _on_forward(self, state: dict) -> None:
+        """After the backward pass: add up what the processes found, then clip the gradient."""
+        loss, self.stopping = state["loss"].detach(), self.stop.wanted
+        gradients = [parameter.grad for parameter in self.net.parameters()]
+        if self.processes.count > 1:
+            # One message: the gradients, the loss, and whether some process is to stop, so that all stop together.
+            found = [*gradients, loss, loss.new_tensor(float(self.stopping))]
+            flat = self.processes.add_up(torch.cat([part.flatten() for part in found]))
+            *summed, loss, stopping = flat.split([part.numel() for part in found])
+            for gradient, total in zip(gradients, summed, strict=True):
+                gradient.copy_(total.view_as(gradient))
+            self.stopping = bool(stopping > 0)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise P59Error(
+                f"the loss is {value} at step {self.step + 1}; lower learning_rate, or find the cause with mode=debug"
+            )
+        self.meter.add(value)
+        if self.settings.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.gradient_clip)
+
+    def _on_update(self, state: dict) -> None:
+        self.step += 1
+        self._bar.set_postfix_str(f"{self.meter.value()[0]:.3f} bpsp, {self._rate():,.0f} contexts/s", refresh=False)
+        self._bar.update()
+        self._validate_if_due()
+
+    def _begin_interval(self) -> None:
+        self._interval = (self.step, time.monotonic())
+
+    def _rate(self) -> float:
+        """Contexts per second of training since the last validation."""
+        step, began = self._interval
+        return (self.step - step) * self.settings.contexts_per_step / max(time.monotonic() - began, 1e-9)
+
+    def speed(self) -> tuple[float, float]:
+        """Contexts per second of all training so far, without validation; and the share of its time spent waiting for
+        data, 0..1."""
+        contexts = (self.step - self._first) * self.settings.contexts_per_step
+        return contexts / max(self.stepping, 1e-9), self.waiting / max(self.stepping, 1e-9)
+
+    def _validation_is_due(self) -> bool:
+        due = self.step and (self.step % self.settings.validation_interval == 0 or self.step >= self.settings.steps)
+        return bool(due) and not (self.rows and self.rows[-1].step >= self.step)
+
+    def _validate_if_due(self) -> None:
+        if not self._validation_is_due() or self.stopping:
             return
-        bpsp = validation_bpsp(net, valid)
-        rate = step * settings.batch / (time.monotonic() - started)
-        print(f"{step}\t{meter.value()[0]:.4f}\t{bpsp:.4f}\t{rate:.0f}", flush=True)
-        meter.reset()
-        payload = {
-            "description": description.to_json(),
-            "iteration": step,
-            "best_valid_loss": min(best, bpsp),
-            "state_dict": net.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "scheduler": {"last_epoch": scheduler.last_epoch},
-        }
-        torch.save(payload, directory / "checkpoint.pth.tar")
-        if bpsp < best:
-            best = bpsp
-            torch.save(payload, directory / "model_best.pth.tar")
+        rate = self._rate()
+        self.stepping += time.monotonic() - self._interval[1]
+        bpsp = validation_bpsp(self.net, self.valid, self.settings.val_patch_size, self.processes, self.stop)
+        if bpsp is None:  # interrupted: the resumed run begins with this validation
+            self.stopping = True
+            return
+        before, settings = self.best, self.settings
+        row = LogRow(
+            step=self.step,
+            epoch=self.step / settings.steps_per_epoch,
+            contexts=self.step * settings.contexts_per_step,
+            learning_rate=settings.rate_at(self.step - 1),
+            train_bpsp=float(self.meter.value()[0]),
+            valid_bpsp=bpsp,
+            contexts_per_second=rate,
+            seconds=self.seconds + time.monotonic() - self._begun,
+        )
+        self.rows.append(row)
+        self.meter.reset()
+        is_best = before is None or bpsp < before.valid_bpsp
+        self._save(is_best)
+        self._report(row, is_best)
+        self._begin_interval()
 
-    engine = Engine()
-    engine.hooks.update(on_forward=on_forward, on_update=on_update)
-    engine.train(lambda sample: (batch_bits(net, *sample, settings.loss), None), samples(), 1, optimizer)
-    return net
+    def _save(self, best: bool) -> None:
+        """Write the checkpoint, the table and the plot (the first process only)."""
+        if not self.processes.first:
+            return
+        meter = {name: float(value) for name, value in vars(self.meter).items()} | {"n": self.meter.n}
+        payload = {
+            "description": self.net.description.to_json(),
+            "epoch": self.step // self.settings.steps_per_epoch,
+            "iteration": self.step,
+            "best_valid_loss": self.best.valid_bpsp if self.best else math.inf,
+            "state_dict": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": {"last_epoch": self.step},
+            "settings": self.notes,
+            "progress": {
+                "rows": [list(row) for row in self.rows],
+                "meter": meter,
+                "seconds": self.seconds + time.monotonic() - self._begun,
+            },
+        }
+        self.experiment.save(payload, best)
+        if self.rows:
+            title = f"{self.experiment.directory.name}: best {self.best.valid_bpsp:.4f} bpsp"
+            self.experiment.write("log.tsv", log_tsv(self.rows))
+            self.experiment.write("curve.png", curves_png(self.rows, title, self.settings.loss))
+
+    def _report(self, row: LogRow, best: bool) -> None:
+        if not self.processes.first:
+            return
+        left = (self.settings.steps - self.step) * row.seconds / self.step
+        line = (
+            f"step {row.step:,} of {self.settings.steps:,} (epoch {row.epoch:.2f}): training {row.train_bpsp:.4f}, "
+            f"validation {row.valid_bpsp:.4f} bpsp{' (best)' if best else ''}, "
+            f"{row.contexts_per_second:,.0f} contexts/s, {tqdm.format_interval(left)} left"
+        )
+        with tqdm.external_write_mode():
+            self.announce(line)
+        self.record(row)

@@ -11,9 +11,10 @@ from easydict import EasyDict
 from coders.backends import Backend, backend_for, device_of
 from coders.scan import DIAGONAL, SEQUENTIAL, WAVEFRONT, Scan
 from models.store import find_checkpoint
-from utils.config import Notes
+from utils.config import Notes, required
 from utils.errors import RequestError
 from utils.tasks import decode, demo, encode, freeze, measure
+from utils.tasks.choose_training import train_task, validate_task
 from utils.tasks.models import ModelChoice
 
 #: (run_type, decoder_method) of the configuration -> scan order.
@@ -32,13 +33,6 @@ def task_of(config: EasyDict, notes: Notes) -> Callable[[], int]:
     if config.run_mode is None:
         raise RequestError("run_mode is missing; set it to encode, decode or measure")
     return RUN_MODES[config.run_mode](config, notes)
-
-
-def required(config: EasyDict, key: str, why: str) -> str:
-    """A key's value. Raises RequestError where it is absent."""
-    if config[key] is None:
-        raise RequestError(f"{key} is missing; {why}")
-    return config[key]
 
 
 def scan_of(config: EasyDict) -> Scan:
@@ -121,4 +115,4 @@ def _demo(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
 
 RUN_MODES = {"demo": _demo, "encode": _encode, "decode": _decode, "measure": _measure}
-MODES = {"freeze": _freeze}
+MODES = {"train": train_task, "debug": train_task, "validate": validate_task, "freeze": _freeze}

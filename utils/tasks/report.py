@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -9,8 +10,9 @@ from tabulate import tabulate
 
 
 def say(line: str) -> None:
-    """One line on standard output, shown at once."""
-    print(line, flush=True)
+    """One line on standard output, shown at once; of several processes under torchrun only the first speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(line, flush=True)
 
 
 def complain(line: str) -> None:

@@ -1,0 +1,121 @@
+"""The usable ones of many image files, for training and validation: what cannot be used is skipped and named."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from datasets.images import read_image
+from utils.errors import InputError
+
+#: Pillow's modes that convert to 8-bit RGB or gray without losing what the network should learn.
+MODES_OF_8_BITS = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "La", "RGBa"))
+LOSSY_FORMATS = frozenset(("JPEG", "MPO"))
+#: Images stay in memory up to this many bytes, so that a set of half a gigapixel is read only once.
+CACHE_BYTES = 1.5e9
+
+
+class ImageSet:
+    """Files that are images of 8 bits, at least `smallest` x `smallest` pixels; read as (H, W, channels) uint8.
+
+    files       the usable ones
+    skipped     file -> reason, for the others; grows where a file turns out broken when it is read
+    pixels      of all usable files together
+    jpegs       how many of them are JPEG
+    """
+
+    def __init__(
+        self, files: list[Path], channels: int, smallest: int = 1, what: str = "image", cache_bytes: float = CACHE_BYTES
+    ) -> None:
+        self.channels, self.what = channels, what
+        self.files: list[Path] = []
+        self.skipped: dict[Path, str] = {}
+        self.pixels = self.jpegs = 0
+        self._cache: dict[int, np.ndarray] = {}
+        self._room = cache_bytes
+        for path in files:
+            try:
+                with Image.open(path) as header:
+                    (width, height), mode, format_name = header.size, header.mode, header.format
+            except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+                self.skipped[path] = f"cannot be read ({_brief(error)})"
+                continue
+            if min(width, height) < smallest:
+                self.skipped[path] = f"{width}x{height} pixels are smaller than the patch of {smallest}x{smallest}"
+            elif mode not in MODES_OF_8_BITS:
+                self.skipped[path] = f"its samples are not of 8 bits (Pillow's mode {mode})"
+            else:
+                self.files.append(path)
+                self.pixels += width * height
+                self.jpegs += format_name in LOSSY_FORMATS
+        if not self.files:
+            raise self._none_usable()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, index: int) -> np.ndarray:
+        """Image `index` of `files`. Raises InputError where it cannot be read after all, and lists it in `skipped`."""
+        image = self._cache.get(index)
+        if image is None:
+            path = self.files[index]
+            if path in self.skipped:
+                raise InputError(f"{path}: {self.skipped[path]}")
+            try:
+                image = read_image(path, self.channels)
+            except InputError as error:
+                self.skipped[path] = f"cannot be read ({_brief(error.__cause__ or error)})"
+                raise
+            if image.size < self._room:
+                self._room -= image.size
+                self._cache[index] = image
+        return image
+
+    def shuffled(self, number: int, seed: int) -> np.ndarray:
+        """Image `number` of an endless sequence, in which each pass over the files has an order of its own.
+
+        A file that cannot be read gives way to the next of its pass. Raises InputError where none can.
+        """
+        a_pass, place = divmod(number, len(self.files))
+        order = _permutation(seed, a_pass, len(self.files))
+        for index in np.roll(order, -place):
+            try:
+                return self.read(int(index))
+            except InputError:
+                continue
+        raise self._none_usable()
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the files' names and sizes in their order, the same wherever their folder is."""
+        return sha256("\n".join(f"{path.name} {path.stat().st_size}" for path in self.files).encode()).hexdigest()[:16]
+
+    def report(self) -> list[str]:
+        """Lines for the user: JPEG among the files, and what is skipped, counted and named."""
+        lines = []
+        if self.jpegs:
+            lines.append(f"warning: {self.jpegs} of the {self.what}s are JPEG; their artefacts are learned too")
+        if self.skipped:
+            lines.append(f"skipped {len(self.skipped)} {self.what}{'s' if len(self.skipped) > 1 else ''}:")
+            lines += [f"  {path}: {reason}" for path, reason in self.skipped.items()]
+        return lines
+
+    def _none_usable(self) -> InputError:
+        path, reason = next(iter(self.skipped.items()))
+        return InputError(
+            f"none of the {len(self.skipped)} {self.what}s can be used, for example {str(path)!r}: {reason}; "
+            "give other images or a smaller patch_size"
+        )
+
+
+@lru_cache(4)
+def _permutation(seed: int, a_pass: int, count: int) -> np.ndarray:
+    return np.random.default_rng([seed, 0, a_pass]).permutation(count)
+
+
+def _brief(error: BaseException) -> str:
+    return type(error).__name__ if not str(error) else str(error).splitlines()[0]

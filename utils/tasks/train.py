@@ -1,0 +1,149 @@
+"""Task: training images to checkpoints, a log and learning curves in experiments/<exp_name>/."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from datasets.image_set import CACHE_BYTES, ImageSet
+from datasets.images import find_images
+from datasets.training_samples import ContextPool, PatchPool, RotatingPool
+from models.checkpoint import network_of, read_checkpoint
+from models.context_net import ContextNet
+from models.description import ModelDescription
+from utils.distributed import Processes, joined
+from utils.errors import ModelError, RequestError
+from utils.experiment import Experiment
+from utils.learning_log import LiveCurves
+from utils.tasks.report import say
+from utils.train_settings import TrainSettings
+from utils.training import Training
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """Train a model of `description` on `training`, into `directory`; `resume` continues what is there."""
+
+    training: str | list[str]
+    validation: str | list[str]
+    directory: Path
+    description: ModelDescription
+    settings: TrainSettings
+    device: str
+    threads: int | None = None
+    resume: bool = False
+    initial_weights: str | None = None
+    visdom: str | None = None
+    find_anomalies: bool = False
+
+
+def run(task: TrainTask) -> int:
+    """Returns 0 where the run is complete, 130 where a signal stopped it."""
+    if task.threads:
+        torch.set_num_threads(task.threads)
+    with joined(task.device) as processes, torch.autograd.set_detect_anomaly(task.find_anomalies):
+        if task.settings.batch_size < processes.count:
+            raise RequestError(f"batch_size {task.settings.batch_size} is less than the {processes.count} processes")
+        training = prepare(task, processes)
+        if training.step >= training.settings.steps and training.rows:
+            say(f"nothing to do: the run ended at step {training.step:,}; raise max_steps or max_epoch to go on")
+            return 0
+        for images in (training.pool.images, training.valid):
+            for line in images.report():
+                say(line)
+        known = len(training.pool.images.skipped) + len(training.valid.skipped)
+        complete = training.run()
+        if len(training.pool.images.skipped) + len(training.valid.skipped) > known:
+            say("more images turned out to be unreadable:")
+            for line in training.pool.images.report() + training.valid.report():
+                say(line)
+        _conclude(training, complete)
+    return 0 if complete else INTERRUPTED
+
+
+def prepare(task: TrainTask, processes: Processes) -> Training:
+    """Everything that can go wrong before the first step does so here."""
+    description, experiment = task.description, Experiment(task.directory)
+    device = processes.device(task.device)
+    cache = CACHE_BYTES / processes.count
+    images = ImageSet(
+        find_images(task.training), description.channels, task.settings.patch_size, "training image", cache_bytes=cache
+    )
+    valid = ImageSet(find_images(task.validation), description.channels, 1, "validation image", cache_bytes=cache)
+    settings = task.settings.resolved(images.pixels)
+    notes = settings.record(description.to_json(), images.fingerprint)
+    payload = None
+    if task.resume:
+        payload, changed = experiment.resume(notes)
+        if changed:
+            say(f"changed since the run began, so the result is not that of an unbroken run: {', '.join(changed)}")
+    elif processes.first:
+        experiment.start(notes)
+    net = _network(task, processes).to(device)
+    make = ContextPool if settings.sampling == "contexts" else PatchPool
+    pool: RotatingPool = make(
+        images,
+        size=settings.pool_size,
+        refresh_every=settings.refresh_every,
+        seed=settings.seed,
+        side=settings.patch_size,
+        batch=settings.batch_size,
+        taps=description.taps,
+        padding=description.padding,
+        augment=settings.augment,
+        device=device,
+    )
+    live = LiveCurves(task.visdom, task.directory.name) if task.visdom and processes.first else None
+    record = {"record": live.add} if live else {}
+    training = Training(
+        net, pool, valid, settings, experiment, notes=notes, processes=processes, announce=say, **record
+    )
+    if payload:
+        training.load(payload)
+    say(
+        f"{task.directory}: {description.parameters:,} parameters, {len(images):,} training images of "
+        f"{images.pixels / 1e6:,.1f} megapixels, {len(valid):,} validation images; {settings.steps:,} steps of "
+        f"{settings.contexts_per_step:,} contexts, {processes.count} process(es) on {task.device}"
+        + (f", from step {training.step:,}" if payload else "")
+    )
+    pool.advance(training.step)
+    return training
+
+
+def _network(task: TrainTask, processes: Processes) -> ContextNet:
+    net = ContextNet(task.description)
+    net.reset_parameters(torch.Generator().manual_seed(task.settings.seed))
+    if task.initial_weights and not task.resume:
+        path = Path(task.initial_weights).expanduser()
+        given = network_of(read_checkpoint(path), path)
+        if given.description != task.description:
+            raise ModelError(f"initial_weights {str(path)!r} are of another model than this configuration describes")
+        net.load_state_dict(given.state_dict())
+    return net
+
+
+def _conclude(training: Training, complete: bool) -> None:
+    """What was reached, how fast, and what to do with it."""
+    experiment, name = training.experiment, shlex.quote(training.experiment.directory.name)
+    rate, waiting = training.speed()
+    if rate:
+        say(
+            f"{rate:,.0f} contexts/s; waiting for data took {waiting:.1%} of the time "
+            f"({rate / max(1 - waiting, 1e-9):,.0f} contexts/s without)"
+        )
+    if not complete:
+        say(f"stopped at step {training.step:,} of {training.settings.steps:,}; {experiment.last} is written")
+        say("continue: the same command with resume_training=true")
+        return
+    order = "wavefront" if len(training.net.description.taps) == 12 else "diagonal"
+    say(f"done: best validation {training.best.valid_bpsp:.4f} bpsp at step {training.best.step:,}, {experiment.best}")
+    say(f"freeze: python main.py configs/freeze.json exp_name={name} calibration_data=IMAGES/")
+    say(
+        f"encode: python main.py configs/encode_{order}.json exp_name={name} checkpoint_file=model_best.safetensors "
+        "test_data=IMAGES/ bitstream_path=ENCODED/"
+    )

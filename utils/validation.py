@@ -1,0 +1,49 @@
+"""Validation: the mean over images of the bits per sub-pixel that the 16-bit coder would spend."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from datasets.image_set import ImageSet
+from models.context_net import ContextNet
+from models.measure import image_bits
+from utils.distributed import Processes
+from utils.errors import InputError
+from utils.stopping import StopRequest
+
+
+def image_bpsp(net: ContextNet, image: np.ndarray, patch: int | None) -> float:
+    """Bits per sub-pixel of an image (H, W, C) uint8, or of its centre crop of side `patch`, under the float network.
+
+    In float32 and for one kind of code length: validation is part of the time that training takes.
+    """
+    if patch is not None:
+        from datasets.published_crops import centre_crop  # brings torchvision, which takes seconds to import
+
+        image = centre_crop(image, patch)
+    return float(image_bits(net, image, None, ("coded",), torch.float32)["coded"].sum() / image.size)
+
+
+def validation_bpsp(
+    net: ContextNet, images: ImageSet, patch: int | None, processes: Processes, stop: StopRequest
+) -> float | None:
+    """Mean rate over the images, each process taking its share of them; None where some process is to stop.
+
+    An image that cannot be read is left out (and listed in `images.skipped`). Raises InputError where all are.
+    """
+    rates = torch.zeros(len(images), 2, dtype=torch.float64)
+    for index in range(processes.rank, len(images), processes.count):
+        if stop.wanted:
+            break
+        try:
+            rates[index] = torch.tensor([image_bpsp(net, images.read(index), patch), 1.0])
+        except InputError:
+            continue
+    found = torch.cat([rates.flatten(), torch.tensor([float(stop.wanted)])])
+    *flat, stopping = processes.add_up(found.to(next(net.parameters()).device)).tolist()
+    if stopping:
+        return None
+    if not sum(flat[1::2]):
+        raise InputError("no validation image can be read; give others as valid_data")
+    return sum(flat[0::2]) / sum(flat[1::2])
