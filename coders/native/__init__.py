@@ -30,7 +30,9 @@ def _module() -> ModuleType:
     try:
         import p59_native
     except ImportError as error:
-        raise ImportError(f"the extension p59_native cannot be imported ({error}); build it with `make native`") from error
+        raise ImportError(
+            f"the extension p59_native cannot be imported ({error}); build it with `make native`"
+        ) from error
     theirs = getattr(p59_native, "constants", {})
     ours = {name: getattr(fixed_mixture, name) for name in theirs}
     if not theirs or ours != theirs:

@@ -21,7 +21,11 @@ struct Avx512Vnni : Values256 {
 
     static Pairs load_pairs(const int16_t* p) { return _mm512_load_si512(p); }
     static Pair broadcast_pair(const int16_t* p) { return _mm512_set1_epi32(pair_at(p)); }
-    static Sums multiply_add(Sums sums, Pairs pairs, Pair pair) { return _mm512_dpwssd_epi32(sums, pairs, pair); }
+    static Sums multiply_add(Sums sums, Pairs pairs, Pair pair) {
+        // Not _mm512_dpwssd_epi32: around it GCC 12 copies and spills every sum in the inner loop.
+        asm("vpdpwssd %2, %1, %0" : "+v"(sums) : "v"(pairs), "v"(pair));
+        return sums;
+    }
     static Sums load_sums(const int32_t* p) { return _mm512_load_si512(p); }
     static void store_sums(int32_t* p, Sums sums) { _mm512_store_si512(p, sums); }
     static Sums shift_right(Sums sums, const int32_t* shifts) {
@@ -33,15 +37,13 @@ struct Avx512Vnni : Values256 {
 int64_t ceiling(int64_t rounds) {
     constexpr int chains = 24;
     __m512i sums[chains], weights = _mm512_set1_epi16(3), pair = _mm512_set1_epi16(5);
-    for (__m512i& sum : sums) sum = _mm512_setzero_si512();
+#pragma GCC unroll 32
+    for (int i = 0; i < chains; ++i) sums[i] = _mm512_setzero_si512();
     for (int64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 32
-        for (int i = 0; i < chains; ++i) {
-            sums[i] = _mm512_dpwssd_epi32(sums[i], weights, pair);
-            asm("" : "+v"(sums[i]));
-        }
+        for (int i = 0; i < chains; ++i)
+            asm volatile("vpdpwssd %1, %2, %0" : "+v"(sums[i]) : "v"(weights), "v"(pair));
     }
-    for (__m512i& sum : sums) asm volatile("" : : "v"(sum));
     return rounds * chains * 32;
 }
 
