@@ -50,7 +50,7 @@ def model_from_bytes(data: bytes, name: str) -> tuple[FrozenModel, dict[str, str
         model = FrozenModel(description, layers, int(metadata["limit"]))
     except ModelError:
         raise
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ModelError(f"model {name!r} cannot be read ({error}); give a file that mode=freeze wrote") from error
     notes = {key: text for key, text in metadata.items() if key not in ("format", "description", "limit")}
     return model, notes

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
-from tests.helpers import shared_directory
+from tests.helpers import GOLDEN, shared_directory
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate-golden", action="store_true", help="write recorded values anew instead of comparing")
 
 
+def pytest_configure() -> None:
+    torch.set_num_threads(1)  # small tensors; threads only wait for each other
+
+
 @pytest.fixture
 def regenerate(request: pytest.FixtureRequest) -> bool:
     """Whether recorded values are to be written anew."""
     return request.config.getoption("--regenerate-golden")
+
+
+@pytest.fixture
+def recorded(regenerate: bool):
+    """recorded(name, value) compares with the value in tests/golden/recorded.json; a missing one fails."""
+    path = GOLDEN / "recorded.json"
+    values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def compare(name: str, value: str) -> None:
+        if regenerate:
+            values[name] = value
+            path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        assert name in values, f"nothing is recorded for {name!r}; see --regenerate-golden"
+        assert value == values[name]
+
+    return compare
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from models.description import ModelDescription
 from models.frozen import INPUT_LIMIT, FrozenLayer, FrozenModel
 
 ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / "tests" / "golden"
 
 #: Image sizes (H, W) at which borders, short rows and unfinished blocks show.
 SIZES = ((1, 1), (1, 2), (1, 7), (2, 1), (9, 1), (2, 3), (3, 2), (5, 5), (4, 17))
