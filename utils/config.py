@@ -37,10 +37,12 @@ OBSOLETE = {
     "paralel_data_matrix": "scan orders are computed, not read from files",
 }
 
+RUN_MODES = ("demo", "encode", "decode", "measure", "evaluate", "analyze", "tables")
+
 KEYS: dict[str, Key] = {
     # What to do
     "mode": Key((str,), None, "what to do", ("train", "debug", "validate", "test", "freeze")),
-    "run_mode": Key((str,), None, "in mode test", ("demo", "encode", "decode", "measure")),
+    "run_mode": Key((str,), None, "in mode test", RUN_MODES),
     "run_type": Key((str,), "P", "scan order: S sequential, P parallel", ("S", "P")),
     "decoder_method": Key((int,), 1, "of the parallel orders: 1 wavefront, 2 diagonal", (1, 2)),
     "exp_name": Key((str,), "default", "experiments/<exp_name>/ holds the checkpoints and logs of a training run"),
@@ -60,9 +62,17 @@ KEYS: dict[str, Key] = {
     "write_encode_data": Key((str, bool), None, "published name of output_path, used where that is absent"),
     "skip_existing": Key((bool,), False, "leave output files that exist as they are"),
     "verify": Key((bool,), True, "decode each file after encoding, before it counts as done"),
-    "pixel_limit": Key((int,), 1 << 30, "images of more pixels are refused", least=1),
+    "pixel_limit": Key((int,), 1 << 28, "images of more pixels are refused", least=1),
     "H": Key((int,), None, "height; decoding checks it, encoding ignores it", least=1),
     "W": Key((int,), None, "width; decoding checks it, encoding ignores it", least=1),
+    # Evaluation
+    "codecs": Key(PATHS, None, "codecs to compare, P59 among them; default: all"),
+    "orders": Key(PATHS, None, "scan orders of P59 to evaluate; default: all three"),
+    "models": Key(PATHS, None, "models of P59 to evaluate: files, or shipped; default: checkpoint_file, else shipped"),
+    "results_path": Key((str,), None, "table (.tsv) that measurements are added to, one row for each image and codec"),
+    "timing_sizes": Key(PATHS, None, "image sizes to time, HxW each; default: 256x256, 512x768, 1024x1536"),
+    "num_workers": Key((int,), None, "images evaluated at a time; default: one for each core", least=0, most=1024),
+    "block_size": Key((int,), 32, "side of the regions that analyze compares, pixels", least=1),
     # Training. Absent keys mean the published setting; configs/train.json sets this project's recipe.
     "train_data": Key(PATHS, None, "training images: directory or list; also calibrates mode freeze"),
     "valid_data": Key(PATHS, None, "validation images: directory or list"),

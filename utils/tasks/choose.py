@@ -14,6 +14,7 @@ from models.store import find_checkpoint
 from utils.config import Notes, required
 from utils.errors import RequestError
 from utils.tasks import decode, demo, encode, freeze, measure
+from utils.tasks.choose_evaluation import analyze_task, evaluate_task, tables_task
 from utils.tasks.choose_training import train_task, validate_task
 from utils.tasks.models import ModelChoice
 
@@ -31,7 +32,7 @@ def task_of(config: EasyDict, notes: Notes) -> Callable[[], int]:
     if config.mode != "test":
         return MODES[config.mode](config, notes)
     if config.run_mode is None:
-        raise RequestError("run_mode is missing; set it to encode, decode or measure")
+        raise RequestError(f"run_mode is missing; set it to one of {', '.join(RUN_MODES)}")
     return RUN_MODES[config.run_mode](config, notes)
 
 
@@ -114,5 +115,17 @@ def _demo(config: EasyDict, notes: Notes) -> Callable[[], int]:
     return partial(demo.run, task)
 
 
-RUN_MODES = {"demo": _demo, "encode": _encode, "decode": _decode, "measure": _measure}
+def _analyze(config: EasyDict, notes: Notes) -> Callable[[], int]:
+    return analyze_task(config, scan_of(config), models_of(config))
+
+
+RUN_MODES = {
+    "demo": _demo,
+    "encode": _encode,
+    "decode": _decode,
+    "measure": _measure,
+    "evaluate": evaluate_task,
+    "analyze": _analyze,
+    "tables": tables_task,
+}
 MODES = {"train": train_task, "debug": train_task, "validate": validate_task, "freeze": _freeze}

@@ -1,0 +1,163 @@
+"""One measurement: an image through one codec and back, compared, timed, as a row. Runs in worker processes.
+
+A job holds only paths, names and numbers, so that a worker's memory is that of the one image it works on.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from coders.backends import backend_for
+from coders.container import Container, pixel_checksum
+from coders.image_codec import decode_image, encode_image
+from coders.scan import SCANS
+from datasets.images import open_image, samples_of
+from models.frozen import FrozenModel
+from models.model_file import read_model
+from utils.errors import InputError, LosslessError
+from utils.evaluation.codecs import CODECS, OURS, Codec
+from utils.evaluation.rows import Row
+
+#: Timings are the least of at most this many runs, and of no more once they took this many seconds together.
+REPEATS, REPEAT_SECONDS = 3, 3.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Measure image file `path` with `codec`.
+
+    size      (H, W): the image is repeated, mirrored, or cropped to it, and timed more than once; None: as it is
+    models    for ours: model file of each number of channels
+    device    for ours: a PyTorch device name
+    """
+
+    path: Path
+    data_set: str
+    image: str
+    codec: str
+    order: str = ""
+    models: dict[int, Path] = field(default_factory=dict, hash=False)
+    device: str = "cpu"
+    threads: int = 1
+    workers: int = 1
+    size: tuple[int, int] | None = None
+    pixel_limit: int = 1 << 30
+    commit: str = ""
+    machine: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """bytes, and the seconds of encoding and decoding."""
+
+    size: int
+    encode_seconds: float
+    decode_seconds: float
+
+
+def run_job(job: Job) -> Row:
+    """The row of a job; whatever fails stands in its `error`."""
+    row = Row(
+        *(job.data_set, job.image, 0, 0, 0, job.codec, job.order, "", 0, 0.0, "", 0.0, 0.0, job.device),
+        *(job.threads, job.workers, 0, 0, "", job.commit, job.machine, ""),
+    )
+    try:
+        image = _image(job)
+        height, width, channels = image.shape
+        row = replace(
+            row, height=height, width=width, channels=channels, pixels=pixel_checksum(image).hex(), versions=""
+        )
+        row, measured = _ours(row, image, job) if job.codec == OURS else _other(row, image, job)
+    except Exception as error:  # other people's codecs may raise anything; an evaluation names it and goes on
+        return replace(row, error=f"{type(error).__name__}: {error}"[:300])
+    return replace(
+        row,
+        bytes=measured.size,
+        bpsp=8 * measured.size / image.size,
+        encode_seconds=measured.encode_seconds,
+        decode_seconds=measured.decode_seconds,
+    )
+
+
+def _image(job: Job) -> np.ndarray:
+    image = samples_of(open_image(job.path), job.pixel_limit)
+    if image.dtype != np.uint8:
+        raise InputError(f"{job.path.name} has {image.dtype} samples; the comparison is of 8-bit images")
+    if job.size is None:
+        return image
+    missing = [(0, max(0, wanted - have)) for wanted, have in zip(job.size, image.shape, strict=False)]
+    return np.ascontiguousarray(np.pad(image, (*missing, (0, 0)), "symmetric")[: job.size[0], : job.size[1]])
+
+
+def _ours(row: Row, image: np.ndarray, job: Job) -> tuple[Row, Measured]:
+    if row.channels not in job.models:
+        raise InputError(f"image has {row.channels} channels, the model codes {', '.join(map(str, job.models))}")
+    model, scan, backend = _model(job.models[row.channels]), SCANS[job.order], backend_for(job.device, job.threads)
+    row = replace(
+        row,
+        model=model.name,
+        parameters=model.description.parameters,
+        macs=model.description.macs_per_pixel,
+        versions=f"{backend.name}; " + "; ".join(f"{name} {_version(name)}" for name in ("torch", "numpy")),
+    )
+    measured = _round_trip(
+        image,
+        lambda: encode_image(image, model, scan, backend),
+        lambda data: decode_image(Container.from_bytes(data, job.pixel_limit), model, backend),
+        job.size is not None,
+    )
+    if job.size is None:
+        bits = backend.measure(image, model, scan)
+        row = replace(row, channel_bits=",".join(f"{value:.1f}" for value in bits))
+    return row, measured
+
+
+def _other(row: Row, image: np.ndarray, job: Job) -> tuple[Row, Measured]:
+    codec = CODECS[job.codec]
+    row = replace(row, versions=codec.version())
+    given = image if codec.gray or row.channels != 1 else np.repeat(image, 3, 2)
+    return row, _round_trip(given, *_bound(codec, given, job.threads), job.size is not None)
+
+
+def _bound(codec: Codec, image: np.ndarray, threads: int) -> tuple[Callable[[], bytes], Callable[[bytes], np.ndarray]]:
+    return lambda: codec.encode(image, threads), lambda data: codec.decode(data, threads)
+
+
+def _round_trip(
+    image: np.ndarray, encode: Callable[[], bytes], decode: Callable[[bytes], np.ndarray], repeat: bool
+) -> Measured:
+    """Encode, decode and compare. Raises LosslessError where the result is not the image."""
+    data, encode_seconds = _timed(encode, repeat)
+    decoded, decode_seconds = _timed(lambda: decode(data), repeat)
+    if not (decoded.dtype == image.dtype and np.array_equal(decoded, image)):
+        raise LosslessError("the decoded image differs from the original")
+    return Measured(len(data), encode_seconds, decode_seconds)
+
+
+def _timed(action: Callable, repeat: bool):
+    """What `action` returns, and the least of its seconds."""
+    least, spent = float("inf"), 0.0
+    for _ in range(REPEATS if repeat else 1):
+        started = time.perf_counter()
+        result = action()
+        seconds = time.perf_counter() - started
+        least, spent = min(least, seconds), spent + seconds
+        if spent > REPEAT_SECONDS:
+            break
+    return result, least
+
+
+@cache
+def _model(path: Path) -> FrozenModel:
+    return read_model(path)
+
+
+def _version(name: str) -> str:
+    return importlib.metadata.version(name)

@@ -1,0 +1,116 @@
+"""What an evaluation measures: the jobs of its data sets, codecs, orders, models, devices and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from datasets.images import find_images
+from models.model_file import read_model
+from utils.errors import InputError
+from utils.evaluation.codecs import CODECS, OURS
+from utils.evaluation.jobs import Job
+from utils.evaluation.machine import commit_of, machine_of
+from utils.evaluation.rows import TIMING
+
+#: For one model choice of ours: frozen model file of each scan order and number of channels.
+ModelFiles = dict[str, dict[int, Path]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Measure `codecs` on `sources`, each a data set named by its folder.
+
+    orders    scan orders of ours
+    models    model choices of ours
+    devices   of ours: the first for rates, all of them for times
+    workers   images at a time while rates are measured
+    threads   of each codec that uses them: while rates are measured; times with one thread and with `all_threads`
+    sizes     (H, W) to time, one by one with nothing else running; the first image is made as large
+    """
+
+    sources: str | list[str]
+    codecs: tuple[str, ...]
+    orders: tuple[str, ...]
+    models: tuple[ModelFiles, ...]
+    devices: tuple[str, ...]
+    workers: int
+    threads: int
+    all_threads: int
+    sizes: tuple[tuple[int, int], ...]
+    pixel_limit: int
+
+
+def data_sets(sources: str | list[str]) -> Iterator[tuple[str, str, Path]]:
+    """(data set, image name, file): a data set is named by its folder, an image by its path inside it.
+
+    Raises InputError where two folders would give their data sets the same name.
+    """
+    folders: dict[str, Path] = {}
+    for source in [sources] if isinstance(sources, str) else sources:
+        path = Path(source).expanduser()
+        folder = path.resolve() if path.is_dir() else path.resolve().parent
+        if folders.setdefault(folder.name, folder) != folder:
+            raise InputError(f"{folders[folder.name]} and {folder} have one name, which names data sets; rename one")
+        for file in find_images(str(path)):
+            yield folder.name, file.resolve().relative_to(folder).as_posix(), file
+
+
+def rate_jobs(plan: Plan) -> Iterator[Job]:
+    """Every image through every codec."""
+    for data_set, image, path in data_sets(plan.sources):
+        base = _base(plan, path, data_set, image, workers=max(1, plan.workers))
+        yield from _variants(base, plan, plan.devices[:1], (plan.threads,))
+
+
+def timing_jobs(plan: Plan) -> Iterator[Job]:
+    """The first image, made as large as each size, through every codec."""
+    _, image, path = next(data_sets(plan.sources))
+    for height, width in plan.sizes:
+        base = _base(plan, path, f"{TIMING} {height}x{width}", image, size=(height, width))
+        yield from _variants(base, plan, plan.devices, tuple(sorted({1, plan.all_threads})))
+
+
+def is_done(job: Job, done: set[tuple]) -> bool:
+    """Whether `done` holds the key of the job's row; of ours, with any of the models its channels may ask for."""
+    names = [fingerprint(path) for path in job.models.values()] or [""]
+    keys = ((job.data_set, job.image, job.codec, job.order, name, job.device, job.threads) for name in names)
+    return any(key in done for key in keys)
+
+
+@cache
+def fingerprint(path: Path) -> str:
+    """The name of the model in a file."""
+    return read_model(path).name
+
+
+def _base(plan: Plan, path: Path, data_set: str, image: str, **rest) -> Job:
+    return Job(path, data_set, image, "", pixel_limit=plan.pixel_limit, commit=_commit(), **rest)
+
+
+def _variants(base: Job, plan: Plan, devices: tuple[str, ...], threads: tuple[int, ...]) -> Iterator[Job]:
+    """The job for each codec and number of threads it has a use for; for ours also each model, order and device."""
+    for name in plan.codecs:
+        if name != OURS:
+            job = replace(base, codec=name, machine=_machine("cpu"))
+            yield from (replace(job, threads=n) for n in (threads if CODECS[name].threaded else (1,)))
+            continue
+        for files in plan.models:
+            for order, device in ((order, device) for order in plan.orders for device in devices):
+                if device != "cpu" and len(devices) > 1 and order == "sequential":
+                    continue  # a GPU that is given one pixel at a time takes many minutes
+                job = replace(base, codec=name, order=order, models=files[order], device=device)
+                job = replace(job, machine=_machine(device))
+                yield from (replace(job, threads=n) for n in (threads if device == "cpu" else threads[:1]))
+
+
+@cache
+def _commit() -> str:
+    return commit_of(Path(__file__).parent)
+
+
+@cache
+def _machine(device: str) -> str:
+    return machine_of(device)

@@ -1,0 +1,100 @@
+"""From a checked configuration to the tasks evaluate, analyze and tables.
+
+The tasks are imported when they are chosen: matplotlib and the other codecs take seconds that encoding need not spend.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import torch
+from easydict import EasyDict
+
+from coders.backends import device_of
+from coders.scan import SCANS, Scan
+from utils.config import Notes, required
+from utils.errors import RequestError
+from utils.tasks.models import ModelChoice
+
+RESULTS, REPORT = "results/evaluation.tsv", "out/evaluation"
+TIMING_SIZES = ["256x256", "512x768", "1024x1536"]
+
+
+def evaluate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
+    """Raises RequestError where a key is missing or names what there is not."""
+    from utils.evaluation.codecs import CODECS, OURS
+    from utils.tasks import evaluate
+
+    task = evaluate.EvaluateTask(
+        sources=required(config, "test_data", "give the images to evaluate: folders, each of them a data set"),
+        results=Path(config.results_path or RESULTS),
+        target=Path(config.output_path or REPORT),
+        codecs=names_of(config, "codecs", [*CODECS, OURS]),
+        orders=names_of(config, "orders", SCANS),
+        models=tuple(_listed(config.models or config.checkpoint_file or evaluate.SHIPPED_NAME)),
+        experiment=config.exp_name,
+        devices=_devices(config.device),
+        workers=config.num_workers,
+        threads=config.num_threads,
+        sizes=tuple(size_of(text) for text in _listed(config.timing_sizes or TIMING_SIZES) if text != "none"),
+        pixel_limit=config.pixel_limit,
+    )
+    return partial(evaluate.run, task)
+
+
+def analyze_task(config: EasyDict, scan: Scan, models: ModelChoice) -> Callable[[], int]:
+    """Raises RequestError where a key is missing."""
+    from utils.tasks import analyze
+
+    task = analyze.AnalyzeTask(
+        sources=required(config, "test_data", "give the images to analyze: a file, a directory or a list"),
+        target=Path(required(config, "output_path", "give a directory for the pictures and tables")),
+        scan=scan,
+        models=models,
+        device=device_of(config.device),
+        block=config.block_size,
+        pixel_limit=config.pixel_limit,
+    )
+    return partial(analyze.run, task)
+
+
+def tables_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
+    from utils.tasks import tables
+
+    task = tables.TablesTask(Path(config.results_path or "results"), Path(config.output_path or "README.md"))
+    return partial(tables.run, task)
+
+
+def names_of(config: EasyDict, key: str, known: Iterable[str]) -> tuple[str, ...]:
+    """The names a key lists, once each; all known ones where it is absent. Raises RequestError for another name."""
+    known = list(known)
+    names = known if config[key] is None else list(dict.fromkeys(_listed(config[key])))
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0.4)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise RequestError(f"{key} names {name!r}; {hint}allowed are {', '.join(known)}")
+    return tuple(names)
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """ "HxW" -> (H, W). Raises RequestError for another form."""
+    found = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    if not found:
+        raise RequestError(f"timing_sizes holds {text!r}; write height x width, for example 512x768, or none")
+    return int(found[1]), int(found[2])
+
+
+def _devices(requested: str) -> tuple[str, ...]:
+    """ "auto" is the CPU and, for times, CUDA besides it where there is one."""
+    if requested == "auto":
+        return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    return (device_of(requested),)
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value

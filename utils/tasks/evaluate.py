@@ -1,0 +1,126 @@
+"""Task: the paper's tables for folders of images. Real round trips of this codec and of others, then a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from coders.scan import SCANS
+from models.store import SHIPPED, SHIPPED_FILES, chosen_model, find_checkpoint
+from utils.evaluation.codecs import CODECS, OURS
+from utils.evaluation.machine import cores
+from utils.evaluation.plan import ModelFiles, Plan, fingerprint, is_done, rate_jobs, timing_jobs
+from utils.evaluation.plots import plots_of
+from utils.evaluation.pool import run_jobs
+from utils.evaluation.report import report_html
+from utils.evaluation.rows import Row, RowFile, read_rows
+from utils.evaluation.tables import shown_rows, tables_of
+from utils.files import write_whole
+from utils.tasks.models import freeze_on
+from utils.tasks.report import complain, say
+
+#: The name in `models` that stands for the shipped weights.
+SHIPPED_NAME = "shipped"
+
+
+@dataclass(frozen=True)
+class EvaluateTask:
+    """Measure `codecs` on `sources`, each a data set named by its folder; add rows to `results`, report to `target`.
+
+    orders     scan orders of ours
+    models     model files or checkpoints of ours, or "shipped"
+    devices    of ours: the first for rates, all of them for times
+    workers    images at a time (None: one for each core); 0: in this process, one after another
+    threads    of each codec while rates are measured (None: one), and of the timings besides one (None: all cores)
+    sizes      (H, W) that are timed, one by one with nothing else running
+    """
+
+    sources: str | list[str]
+    results: Path
+    target: Path
+    codecs: tuple[str, ...] = (*CODECS, OURS)
+    orders: tuple[str, ...] = tuple(SCANS)
+    models: tuple[str, ...] = (SHIPPED_NAME,)
+    experiment: str = "default"
+    devices: tuple[str, ...] = ("cpu",)
+    workers: int | None = None
+    threads: int | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
+    pixel_limit: int = 1 << 30
+
+
+def run(task: EvaluateTask) -> int:
+    """Measure what is not yet in the results, then write the report from all of them. Returns the exit status."""
+    plan = _plan(task)
+    known = read_rows([task.results]) if task.results.is_file() else []
+    done = {row.key for row in known if row.ok}
+    failed = []
+    with RowFile(task.results) as file:
+        for jobs, workers in ((rate_jobs(plan), plan.workers), (timing_jobs(plan), min(1, plan.workers))):
+            waiting = [job for job in jobs if not is_done(job, done)]
+            for row in tqdm(run_jobs(waiting, workers), total=len(waiting), unit="measurement", disable=None):
+                file.append(row)
+                failed += [row] if row.error else []
+    if done:
+        say(f"{len(done)} measurements were in {task.results} already; remove it to measure anew")
+    models = {fingerprint(path) for files in plan.models for order in files.values() for path in order.values()}
+    write_report(read_rows([task.results]), task.target, models)
+    for row in failed:
+        complain(f"failed: {row.data_set}, {row.image}, {' '.join((row.codec, row.order)).strip()}: {row.error}")
+    return 1 if failed else 0
+
+
+def _plan(task: EvaluateTask) -> Plan:
+    return Plan(
+        sources=task.sources,
+        codecs=_usable(task.codecs),
+        orders=task.orders,
+        models=tuple(_model_files(name, task.experiment) for name in task.models),
+        devices=task.devices,
+        workers=cores() if task.workers is None else task.workers,
+        threads=task.threads or 1,
+        all_threads=task.threads or cores(),
+        sizes=task.sizes,
+        pixel_limit=task.pixel_limit,
+    )
+
+
+def write_report(rows: list[Row], target: Path, models: set[str] | None) -> None:
+    """tables.md, report.html and the plots, light and dark, in the directory `target`."""
+    shown = shown_rows(rows, models)
+    tables, plots = tables_of(rows, models), plots_of(shown)
+    markdown = "\n".join(f"## {table.title}\n\n{table.markdown()}\n" for table in tables)
+    write_whole(target / "tables.md", markdown.encode())
+    for plot in plots:
+        for scheme, png in plot.images.items():
+            write_whole(target / f"{plot.name}_{scheme}.png", png)
+    write_whole(target / "report.html", report_html(shown, tables, plots).encode())
+    say(markdown)
+    say(f"the report is {target / 'report.html'}")
+
+
+def _usable(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The codecs that can be used here; says which cannot."""
+    usable = []
+    for name in names:
+        reason = None if name == OURS else CODECS[name].missing()
+        if reason:
+            say(f"{name} is left out: {reason}")
+        else:
+            usable.append(name)
+    return tuple(usable)
+
+
+def _model_files(name: str, experiment: str) -> ModelFiles:
+    """Frozen model file of each order and number of channels."""
+    if name == SHIPPED_NAME:
+        files: ModelFiles = {}
+        for (order, channels), file in SHIPPED_FILES.items():
+            files.setdefault(order, {})[channels] = SHIPPED / file
+        return files
+    chosen = chosen_model(find_checkpoint(name, experiment), partial(freeze_on, sources=None))
+    say(str(chosen))
+    return {order: {chosen.model.description.channels: chosen.source} for order in SCANS}
