@@ -71,3 +71,23 @@ def flips(data: bytes, positions, masks=(0x01, 0x80, 0xFF)):
         changed = bytearray(data)
         changed[position] ^= mask
         yield position, bytes(changed)
+
+
+def source_of(row: int, column: int, height: int, width: int, padding: str) -> tuple[int, int] | int:
+    """The pixel that a position inside or outside the image reads, or the constant."""
+    if 0 <= row < height and 0 <= column < width:
+        return row, column
+    if padding == "zero":
+        return 0
+    if row < 0:
+        return 128
+    if column < 0:
+        return (row - 1, 0) if row > 0 else 128
+    return row, width - 1
+
+
+def whole_context(image: np.ndarray, row: int, column: int, taps, padding: str) -> np.ndarray:
+    """(T, C) values of one pixel's taps, from the definition of the border."""
+    height, width, channels = image.shape
+    sources = [source_of(row + down, column + right, height, width, padding) for down, right in taps]
+    return np.array([[source] * channels if isinstance(source, int) else image[source] for source in sources])

@@ -10,29 +10,9 @@ import torch
 
 from coders.scan import SCANS
 from models.neighbourhood import CAUSAL_TAPS, LEFT, PADDINGS, RIGHT, TOP, Canvas, gather_contexts, pad_image
-from tests.helpers import SIZES, random_image
+from tests.helpers import SIZES, random_image, source_of, whole_context
 
 SMALL = [(height, width) for height in (1, 2, 3, 5) for width in (1, 2, 3, 4, 6)]
-
-
-def source_of(row: int, column: int, height: int, width: int, padding: str) -> tuple[int, int] | int:
-    """The pixel that a position inside or outside the image reads, or the constant."""
-    if 0 <= row < height and 0 <= column < width:
-        return row, column
-    if padding == "zero":
-        return 0
-    if row < 0:
-        return 128
-    if column < 0:
-        return (row - 1, 0) if row > 0 else 128
-    return row, width - 1
-
-
-def slow_context(image: np.ndarray, row: int, column: int, taps, padding: str) -> np.ndarray:
-    """(T, C) values of one pixel's taps."""
-    height, width, channels = image.shape
-    sources = [source_of(row + down, column + right, height, width, padding) for down, right in taps]
-    return np.array([[source] * channels if isinstance(source, int) else image[source] for source in sources])
 
 
 def test_the_taps_are_the_window_before_the_pixel():
@@ -52,7 +32,7 @@ def test_contexts_follow_the_definition(height, width, channels, padding):
     padded = torch.from_numpy(pad_image(image, padding))
     assert padded.shape == (TOP + height, LEFT + width + RIGHT, channels)
     contexts = gather_contexts(padded, torch.from_numpy(rows), torch.from_numpy(columns), taps)
-    expected = [slow_context(image, row, column, taps, padding) for row, column in zip(rows, columns, strict=True)]
+    expected = [whole_context(image, row, column, taps, padding) for row, column in zip(rows, columns, strict=True)]
     assert contexts.dtype == torch.uint8
     np.testing.assert_array_equal(contexts.numpy(), expected)
 
