@@ -23,6 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("config", help="JSON file, for example configs/encode_wavefront.json")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a key of the file")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names in any alphabet, on any terminal
     options = parser.parse_args(arguments)
     try:
         config, notes = read_config(options.config, options.overrides)

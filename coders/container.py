@@ -1,131 +1,246 @@
-"""The .p59 file: everything that decoding needs besides the model. All integers little-endian.
+"""The .p59 file: everything that decoding needs besides the model.
 
-    offset  bytes  field
-         0      4  magic           89 50 35 39  ("\\x89P59")
-         4      1  version         1
-         5      1  scan order      0 sequential, 1 wavefront, 2 diagonal
-         6      1  channels C      1 or 3
-         7      1  sample depth    8 bits
-         8      4  height H        1 ..
-        12      4  width W         1 ..
-        16     16  model           first bytes of the model's fingerprint (SHA-256, models.frozen)
-        32      8  pixels          BLAKE2b-64 of the H*W*C samples, row by row, channels interleaved
-        40      4  chunk count
-        44      4  CRC-32 of bytes 0 .. 43
-        48         chunks, one after another to the end of the file
+A number n is a LEB128 integer: seven bits a byte, lowest first, the top bit set in all bytes but the last, no needless
+byte. Checksums are as their algorithms write them.
 
-    A chunk:     4  type           ASCII letters; a lower-case first letter may be skipped by a reader that does not
-                                   know the type, an upper-case one must not
-                 8  length L
-                 L  data
-                 4  CRC-32 of type, length and data
+    bytes  field
+        4  magic           89 50 35 39  ("\\x89P59")
+        1  version         1
+        1  mode            low nibble: 0 bilevel, 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA, 5 palette indices;
+                           high nibble: 0 for samples of 8 bits (bilevel: 1), 1 for samples of 16 bits
+        n  height H        1 ..
+        n  width W         1 ..
+      4|8  pixels          BLAKE2b of palette, transparency and samples (see `pixel_checksum`);
+                           8 bytes for images of 65,536 pixels or more
+           chunks          one after another: tRNS-like facts first, then what codes the samples
+        4  CRC-32          of all bytes before it, little-endian; ends the file
 
-    Chunk types of version 1:      "DATA" the arithmetic-coded stream, exactly one
+    A chunk:  1  type      below 128: a reader that does not know the type refuses the file; from 128 on it skips it
+              n  length L
+              L  data
 
+    type  data                                                                         how often
+       1  PLANES          the planes of one group, coded: see coders.planes            once for each group, in order
+       2  PALETTE         colours R G B of 8 bits, 1 to 256 of them; mode 5 only       once, before PLANES
+       3  TRANSPARENCY    as in PNG's tRNS chunk                                       at most once, before PLANES
+     128  METADATA        the 4-byte type and the data of one PNG chunk such as iCCP   any number, before PLANES
+
+A photograph coded by one network has 43 bytes besides its arithmetic-coded stream, a tiny image coded plainly 20.
 A change of any byte that encoding produces is a new version; readers keep reading the old ones.
 """
 
 from __future__ import annotations
 
-import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import IntEnum
 from hashlib import blake2b
 
 import numpy as np
 
-from coders.scan import SCAN_OF_CODE, Scan
 from utils.errors import FormatError
 
 MAGIC = b"\x89P59"
 VERSION = 1
-HEADER = struct.Struct("<4sBBBBII16s8sI")
-HEADER_BYTES = HEADER.size + 4
-CHUNK = struct.Struct("<4sQ")
-STREAM = b"DATA"
+LARGE_PIXELS = 1 << 16
+CRC_BYTES = 4
 #: Images of more pixels are refused unless the caller allows more (compare Pillow's decompression bomb check).
-PIXEL_LIMIT = 1 << 30
+PIXEL_LIMIT = 1 << 28
+
+
+ANCILLARY = 128
+
+
+class ChunkType(IntEnum):
+    PLANES = 1
+    PALETTE = 2
+    TRANSPARENCY = 3
+    METADATA = 128
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What the samples of an image mean. `code` is the file's byte; `name` is Pillow's, or has ";16" appended.
+
+    `groups` are the numbers of channels of the plane groups, 8 bits each: 16-bit samples are the groups of their high
+    bytes and then those of their low bytes; colour and alpha are groups of their own.
+    """
+
+    code: int
+    name: str
+    groups: tuple[int, ...]
+
+    @property
+    def wide(self) -> bool:
+        """Whether samples have 16 bits."""
+        return self.code >= 16
+
+    @property
+    def channels(self) -> int:
+        """Channels C of the samples (H, W, C)."""
+        return sum(self.groups) // (2 if self.wide else 1)
+
+
+MODES = (
+    Mode(0, "1", (1,)),
+    Mode(1, "L", (1,)),
+    Mode(2, "LA", (1, 1)),
+    Mode(3, "RGB", (3,)),
+    Mode(4, "RGBA", (3, 1)),
+    Mode(5, "P", (1,)),
+    Mode(17, "I;16", (1, 1)),
+    Mode(18, "LA;16", (1, 1, 1, 1)),
+    Mode(19, "RGB;16", (3, 3)),
+    Mode(20, "RGBA;16", (3, 1, 3, 1)),
+)
+MODE_NAMED = {mode.name: mode for mode in MODES}
+MODE_OF_CODE = {mode.code: mode for mode in MODES}
 
 
 @dataclass(frozen=True)
 class Container:
-    """A parsed or to-be-written file. `model` holds 16 bytes, `pixels` 8 (see `pixel_checksum`)."""
+    """A parsed or to-be-written file. `pixels` is its checksum of the pixels; `chunks` are (type, data) in order."""
 
-    scan: Scan
+    mode: Mode
     height: int
     width: int
-    channels: int
-    model: bytes
     pixels: bytes
-    stream: bytes
-    chunks: tuple[tuple[bytes, bytes], ...] = field(default=())
+    chunks: tuple[tuple[int, bytes], ...]
 
     def to_bytes(self) -> bytes:
-        chunks = (*self.chunks, (STREAM, self.stream))
-        header = HEADER.pack(
-            MAGIC,
-            VERSION,
-            self.scan.code,
-            self.channels,
-            8,
-            self.height,
-            self.width,
-            self.model,
-            self.pixels,
-            len(chunks),
-        )
-        parts = [header, struct.pack("<I", zlib.crc32(header))]
-        for kind, data in chunks:
-            head = CHUNK.pack(kind, len(data))
-            parts += [head, data, struct.pack("<I", zlib.crc32(data, zlib.crc32(head)))]
-        return b"".join(parts)
+        parts = [MAGIC, bytes((VERSION, self.mode.code)), number(self.height), number(self.width), self.pixels]
+        for kind, data in self.chunks:
+            parts += [bytes((kind,)), number(len(data)), data]
+        crc = 0
+        for part in parts:
+            crc = zlib.crc32(part, crc)
+        return b"".join([*parts, crc.to_bytes(CRC_BYTES, "little")])
 
     @classmethod
     def from_bytes(cls, data: bytes, pixel_limit: int = PIXEL_LIMIT) -> Container:
-        """Parse and check a file. Raises FormatError, which says what is wrong and what may be done."""
+        """Parse and check a file; coded planes are not looked into.
+
+        Raises FormatError, which says what is wrong and what may be done.
+        """
         if data[:4] != MAGIC:
             raise FormatError("not a .p59 file (its first bytes are others); give a file that P59 encoded")
-        if len(data) < HEADER_BYTES:
-            raise FormatError(f"truncated: {len(data)} bytes, the header alone has {HEADER_BYTES}; get the whole file")
-        _, version, order, channels, depth, height, width, model, pixels, count = HEADER.unpack_from(data)
+        reader = Reader(data[: max(4, len(data) - CRC_BYTES)], 4)
+        version = reader.byte()
         if version != VERSION:
             raise FormatError(f"container version {version}, this release reads {VERSION}; use a newer release")
-        if zlib.crc32(data[: HEADER.size]) != int.from_bytes(data[HEADER.size : HEADER_BYTES], "little"):
-            raise FormatError("header damaged (its checksum differs); get the file again")
-        if order not in SCAN_OF_CODE or channels not in (1, 3) or depth != 8 or not height or not width:
-            raise FormatError(
-                f"header not valid (order {order}, channels {channels}, depth {depth}, size {height}x{width}); "
-                "use a newer release"
-            )
+        if zlib.crc32(memoryview(data)[:-CRC_BYTES]) != int.from_bytes(data[-CRC_BYTES:], "little"):
+            raise FormatError("damaged or truncated (the file's checksum differs); get the file again")
+        code, height, width = reader.byte(), reader.number(), reader.number()
+        if code not in MODE_OF_CODE or not height or not width:
+            raise FormatError(f"header not valid (mode {code}, size {height}x{width}); use a newer release")
         if height * width > pixel_limit:
             raise FormatError(f"{height}x{width} pixels are more than the limit of {pixel_limit}; raise pixel_limit")
-        chunks = list(_chunks(data, count))
-        streams = [content for kind, content in chunks if kind == STREAM]
-        unknown = [kind for kind, _ in chunks if kind != STREAM and not kind[:1].islower()]
-        if len(streams) != 1 or unknown:
-            found = " ".join(kind.decode("ascii", "replace") for kind, _ in chunks)
+        pixels, chunks = reader.take(checksum_bytes(height * width)), []
+        while reader.left:
+            chunks.append((reader.byte(), reader.take(reader.number())))
+        container = cls(MODE_OF_CODE[code], height, width, pixels, tuple(chunks))
+        container._check_chunks()
+        return container
+
+    def _check_chunks(self) -> None:
+        kinds = [kind for kind, _ in self.chunks if kind < ANCILLARY or kind == ChunkType.METADATA]
+        planes = kinds.index(ChunkType.PLANES) if ChunkType.PLANES in kinds else len(kinds)
+        before, coded = kinds[:planes], kinds[planes:]
+        palettes = 1 if self.mode.name == "P" else 0
+        if (
+            coded != [ChunkType.PLANES] * len(self.mode.groups)
+            or before.count(ChunkType.PALETTE) != palettes
+            or before.count(ChunkType.TRANSPARENCY) > 1
+            or not set(before) <= {ChunkType.PALETTE, ChunkType.TRANSPARENCY, ChunkType.METADATA}
+        ):
+            found = " ".join(map(str, kinds))
             raise FormatError(f"chunks ({found}) are not those of version {VERSION}; use a newer release")
-        others = tuple(chunk for chunk in chunks if chunk[0] != STREAM)
-        return cls(SCAN_OF_CODE[order], height, width, channels, model, pixels, streams[0], others)
+        if palettes and (len(self.palette) % 3 or not 3 <= len(self.palette) <= 768):
+            raise FormatError(
+                f"palette of {len(self.palette)} bytes, allowed are 3 to 768 in threes; get the file again"
+            )
+
+    def chunks_of(self, kind: ChunkType) -> tuple[bytes, ...]:
+        """Data of all chunks of a type, in order."""
+        return tuple(data for each, data in self.chunks if each == kind)
+
+    @property
+    def planes(self) -> tuple[bytes, ...]:
+        """Coded planes of each group."""
+        return self.chunks_of(ChunkType.PLANES)
+
+    @property
+    def palette(self) -> bytes:
+        """Colours R G B of mode P; empty in other modes."""
+        return b"".join(self.chunks_of(ChunkType.PALETTE))
+
+    @property
+    def transparency(self) -> bytes | None:
+        """The content of PNG's tRNS chunk, if there is one."""
+        return next(iter(self.chunks_of(ChunkType.TRANSPARENCY)), None)
+
+    @property
+    def channels(self) -> int:
+        return self.mode.channels
 
 
-def _chunks(data: bytes, count: int):
-    position = HEADER_BYTES
-    for _ in range(count):
-        if position + CHUNK.size > len(data):
-            raise FormatError(f"truncated after {len(data)} bytes; get the whole file")
-        kind, length = CHUNK.unpack_from(data, position)
-        start, end = position + CHUNK.size, position + CHUNK.size + length
-        if end + 4 > len(data):
-            raise FormatError(f"truncated after {len(data)} bytes, {end + 4} are expected; get the whole file")
-        if zlib.crc32(data[position:end]) != int.from_bytes(data[end : end + 4], "little"):
-            raise FormatError(f"chunk {kind.decode('ascii', 'replace')} damaged (checksum differs); get the file again")
-        yield kind, data[start:end]
-        position = end + 4
-    if position != len(data):
-        raise FormatError(f"{len(data) - position} bytes after the end of the file's last chunk; get the file again")
+class Reader:
+    """Takes fields off bytes that may be anything. Raises FormatError past their end."""
+
+    def __init__(self, data: bytes, position: int = 0) -> None:
+        self._data, self._position = data, position
+
+    @property
+    def left(self) -> int:
+        return len(self._data) - self._position
+
+    def take(self, length: int) -> bytes:
+        if length > self.left:
+            raise FormatError(f"truncated: {length} bytes are expected where {self.left} are left; get the whole file")
+        self._position += length
+        return self._data[self._position - length : self._position]
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def number(self) -> int:
+        value, shift = 0, 0
+        while True:
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+            if shift == 63:
+                raise FormatError("a number of more than 63 bits; get the file again")
+        if byte == 0 and shift > 7:
+            raise FormatError("a number with a needless byte; get the file again")
+        return value
+
+    def rest(self) -> bytes:
+        return self.take(self.left)
 
 
-def pixel_checksum(image: np.ndarray) -> bytes:
-    """BLAKE2b-64 of the samples of an image (H, W, C) uint8."""
-    return blake2b(np.ascontiguousarray(image), digest_size=8).digest()
+def number(value: int) -> bytes:
+    """A non-negative integer as LEB128."""
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*parts, value))
+
+
+def checksum_bytes(pixels: int) -> int:
+    """Bytes of the pixel checksum of an image of so many pixels."""
+    return 8 if pixels >= LARGE_PIXELS else 4
+
+
+def pixel_checksum(samples: np.ndarray, palette: bytes = b"", transparency: bytes | None = None) -> bytes:
+    """BLAKE2b of the palette, of the transparency, and of the samples (H, W, C).
+
+    The samples go in row by row, channels interleaved, 16-bit ones with the high byte first.
+    """
+    digest = blake2b(palette, digest_size=checksum_bytes(samples.shape[0] * samples.shape[1]))
+    digest.update(transparency or b"")
+    digest.update(np.ascontiguousarray(samples, samples.dtype.newbyteorder(">")))
+    return digest.digest()

@@ -1,35 +1,83 @@
-"""Images to .p59 bytes and back: codec and container together, with the checks that make it lossless."""
+"""Images to .p59 bytes and back: plane groups and container together, with the checks that make it lossless."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
 from coders.backends import Backend
-from coders.container import Container, pixel_checksum
+from coders.container import MODE_NAMED, ChunkType, Container, pixel_checksum
+from coders.picture import Picture, samples_of_groups
+from coders.planes import NetworkCoding, decode_group, encode_group, fingerprint_of, scan_of
 from coders.scan import Scan
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from utils.errors import FormatError, LosslessError
 
 
+def encode_picture(
+    picture: Picture, models: Callable[[int], FrozenModel | None], scan: Scan, backend: Backend
+) -> bytes:
+    """The whole .p59 file of a picture. `models` gives the network for 3 or 1 channels, None where there is none."""
+    chunks: list[tuple[int, bytes]] = [(ChunkType.METADATA, kind + data) for kind, data in picture.metadata]
+    if picture.mode.name == "P":
+        chunks.append((ChunkType.PALETTE, picture.palette))
+    if picture.transparency is not None:
+        chunks.append((ChunkType.TRANSPARENCY, picture.transparency))
+    groups, network = picture.groups(), NetworkCoding(models, scan, backend)
+    for number, group in enumerate(groups):
+        data = encode_group(group, groups[:number], picture.palette, network, picture.mode.name == "1")
+        chunks.append((ChunkType.PLANES, data))
+    checksum = pixel_checksum(picture.samples, picture.palette, picture.transparency)
+    return Container(picture.mode, picture.height, picture.width, checksum, tuple(chunks)).to_bytes()
+
+
+def decode_picture(container: Container, find_model: Callable[[bytes], FrozenModel], backend: Backend) -> Picture:
+    """The picture of a parsed file. `find_model` takes the first 16 bytes of a model's fingerprint.
+
+    Raises FormatError where the file contradicts itself, LosslessError where the samples differ from those encoded,
+    and what `find_model` raises.
+    """
+    groups: list[np.ndarray] = []
+    for data, channels in zip(container.planes, container.mode.groups, strict=True):
+        shape = (container.height, container.width, channels)
+        groups.append(decode_group(data, shape, groups, container.palette, find_model, backend))
+    samples = samples_of_groups(groups, container.mode)
+    if pixel_checksum(samples, container.palette, container.transparency) != container.pixels:
+        raise LosslessError("decoded pixels differ from those encoded (checksum); the file is damaged or forged")
+    metadata = tuple((data[:4], data[4:]) for data in container.chunks_of(ChunkType.METADATA))
+    return Picture(container.mode, samples, container.palette, container.transparency, metadata)
+
+
+def models_named(container: Container) -> tuple[bytes, ...]:
+    """First 16 bytes of the fingerprints of the models that a file needs, each once; none where it is coded plainly."""
+    named = (fingerprint_of(data) for data in container.planes)
+    return tuple(dict.fromkeys(fingerprint for fingerprint in named if fingerprint is not None))
+
+
+def scan_named(container: Container) -> Scan | None:
+    """The scan order of a file's networks, or None where it is coded plainly."""
+    return next(filter(None, map(scan_of, container.planes)), None)
+
+
 def encode_image(image: np.ndarray, model: FrozenModel, scan: Scan, backend: Backend) -> bytes:
-    """The whole .p59 file of an image (H, W, C) uint8. Raises FormatError where the model has other channels."""
+    """The whole .p59 file of samples (H, W, C) uint8. Raises FormatError where the model has other channels."""
     channels = model.description.channels
     if image.shape[2] != channels:
         raise FormatError(f"image has {image.shape[2]} channels, model {model.name} codes {channels}; choose another")
-    stream = backend.encode(image, model, scan)
-    return Container(
-        scan, *image.shape, model.fingerprint[:FINGERPRINT_BYTES], pixel_checksum(image), stream
-    ).to_bytes()
+    picture = Picture(MODE_NAMED["RGB" if channels == 3 else "L"], image)
+    return encode_picture(picture, lambda wanted: model if wanted == channels else None, scan, backend)
 
 
 def decode_image(container: Container, model: FrozenModel, backend: Backend) -> np.ndarray:
-    """The image (H, W, C) uint8 of a parsed file.
+    """The samples (H, W, C) of a parsed file that needs no other model.
 
-    Raises FormatError where the model is not the file's, LosslessError where the pixels differ from those encoded.
+    Raises FormatError where it does, LosslessError where the samples differ from those encoded.
     """
-    if model.fingerprint[:FINGERPRINT_BYTES] != container.model or model.description.channels != container.channels:
-        raise FormatError(f"coded with model {container.model[:8].hex()}, not {model.name}; give that model")
-    image = backend.decode(container.stream, container.height, container.width, model, container.scan)
-    if pixel_checksum(image) != container.pixels:
-        raise LosslessError("decoded pixels differ from those encoded (checksum); the file is damaged or forged")
-    return image
+
+    def only(fingerprint: bytes) -> FrozenModel:
+        if model.fingerprint[:FINGERPRINT_BYTES] != fingerprint:
+            raise FormatError(f"coded with model {fingerprint[:8].hex()}, not {model.name}; give that model")
+        return model
+
+    return decode_picture(container, only, backend).samples

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from utils.errors import InputError
+from coders.container import PIXEL_LIMIT
+from utils.errors import InputError, P59Error
 
 #: File endings taken for images when a directory is searched.
 IMAGE_ENDINGS = frozenset(
@@ -48,23 +51,47 @@ def read_image(path: Path, channels: int) -> np.ndarray:
     return converted.reshape(*converted.shape[:2], channels)
 
 
-def open_image(path: Path) -> Image.Image:
-    """Open and load a file with Pillow. Raises InputError where it cannot be read."""
-    try:
-        image = Image.open(path)
+def open_image(path: Path, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
+    """Open and load a file with Pillow. Raises InputError where it cannot be read or is larger than the limit."""
+    with image_opened(path, pixel_limit) as image:
         image.load()
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"cannot read {str(path)!r} as an image ({error}); give a file that Pillow reads") from error
     return image
 
 
-def samples_of(image: Image.Image, pixel_limit: int) -> np.ndarray:
+@contextmanager
+def image_opened(path: Path, pixel_limit: int = PIXEL_LIMIT) -> Iterator[Image.Image]:
+    """A file opened with Pillow, its samples not yet read; whatever Pillow raises inside becomes an InputError.
+
+    Pillow's own limit on pixels is replaced by ours.
+    """
+    theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(path) as image:
+            check_size(image, pixel_limit)
+            yield image
+    except P59Error:
+        raise
+    except Exception as error:  # Pillow's plugins raise many types for files that are damaged
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise InputError(f"cannot read {str(path)!r} as an image ({reason}); give a file that Pillow reads") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = theirs
+
+
+def check_size(image: Image.Image, pixel_limit: int) -> None:
+    """Raises InputError for more than `pixel_limit` pixels."""
+    if image.width * image.height > pixel_limit:
+        raise InputError(
+            f"{image.height}x{image.width} pixels are more than the limit of {pixel_limit}; raise pixel_limit"
+        )
+
+
+def samples_of(image: Image.Image, pixel_limit: int = PIXEL_LIMIT) -> np.ndarray:
     """The samples (H, W, C) uint8 of an opened RGB or 8-bit gray image.
 
     Raises InputError for other modes and for more than `pixel_limit` pixels.
     """
-    if image.width * image.height > pixel_limit:
-        raise InputError(f"{image.height}x{image.width} pixels are more than the limit; raise pixel_limit")
+    check_size(image, pixel_limit)
     if image.mode not in ("RGB", "L"):
         raise InputError(f"image mode {image.mode} is not coded; convert it to 8-bit RGB or gray (L) first")
     samples = np.asarray(image)

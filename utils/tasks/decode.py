@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from coders.backends import Backend
-from coders.container import Container
-from coders.image_codec import decode_image
-from models.store import model_for_file
-from utils.errors import FormatError, InputError, P59Error
+from coders.container import PIXEL_LIMIT, Container
+from coders.image_codec import decode_picture, scan_named
+from datasets.png import png_of
+from utils.errors import FormatError, InputError, P59Error, RequestError
 from utils.files import write_whole
 from utils.tasks.encode import ENDING, conclude, output_paths
 from utils.tasks.models import ModelChoice
@@ -36,38 +33,41 @@ class DecodeTask:
     height: int | None = None
     width: int | None = None
     skip_existing: bool = False
-    pixel_limit: int = 1 << 30
+    pixel_limit: int = PIXEL_LIMIT
 
 
 def run(task: DecodeTask) -> int:
     """Decode all files; failures are listed at the end. Returns the exit status."""
+    if task.target.suffix.lower() not in ("", ".png") and not task.target.is_dir():
+        raise RequestError(
+            f"output_path is {str(task.target)!r}; restored images are PNG files, name a .png or a directory"
+        )
     files = find_streams(task.source)
     outputs = output_paths(files, str(task.source), task.target, ".png")
     if task.backend.note:
         say(task.backend.note)
-    rows, failures, announced = [], [], set()
-    given = task.models.given()
+    rows, failures, skipped = [], [], 0
+    task.models.given()
     for path, output in tqdm(list(zip(files, outputs, strict=True)), unit="image", disable=None):
         if task.skip_existing and output.exists():
+            skipped += 1
             continue
         started = time.perf_counter()
         try:
             data = _read(path)
             container = Container.from_bytes(data, task.pixel_limit)
             _check_size(container, task)
-            chosen = model_for_file(container.model, [given] if given else [])
-            if given is None and chosen.model.name not in announced:
-                announced.add(chosen.model.name)
-                say(str(chosen))
-            image = decode_image(container, chosen.model, task.backend)
-            write_whole(output, png_bytes(image))
-        except P59Error as error:
-            failures.append(f"{path}: {error}")
+            picture = decode_picture(container, task.models.named, task.backend)
+            write_whole(output, png_of(picture))
+        except (P59Error, MemoryError) as error:
+            failures.append(f"{path}: {str(error) or 'out of memory'}")
             continue
         seconds = time.perf_counter() - started
-        row = timing_row(str(output), image.shape[0] * image.shape[1], image.size, len(data), seconds)
-        rows.append([*row, container.scan.name])
-    return conclude(rows, failures, [*TIMING_HEADERS, "order"], [*TIMING_FORMATS, ""])
+        samples = picture.samples
+        row = timing_row(str(output), samples.shape[0] * samples.shape[1], samples.size, len(data), seconds)
+        scan = scan_named(container)
+        rows.append([*row, scan.name if scan else "plain"])
+    return conclude(rows, failures, skipped, [*TIMING_HEADERS, "order"], [*TIMING_FORMATS, ""])
 
 
 def find_streams(source: Path) -> list[Path]:
@@ -79,13 +79,6 @@ def find_streams(source: Path) -> list[Path]:
         what = "holds no .p59 file" if source.is_dir() else "does not exist"
         raise InputError(f"bitstream_path {str(source)!r} {what}; give a .p59 file or a directory of them")
     return found
-
-
-def png_bytes(image: np.ndarray) -> bytes:
-    """A PNG file of samples (H, W, C) uint8."""
-    buffer = io.BytesIO()
-    Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _read(path: Path) -> bytes:

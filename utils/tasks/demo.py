@@ -13,13 +13,12 @@ from tqdm import tqdm
 
 from coders.backends import Backend
 from coders.container import Container
-from coders.image_codec import decode_image, encode_image
+from coders.image_codec import decode_picture, encode_image
 from coders.scan import SCANS
 from datasets.builtin import demo_photographs
 from datasets.images import find_images, open_image, samples_of
-from models.store import model_for_file
+from datasets.png import png_bytes, png_of
 from utils.files import write_whole
-from utils.tasks.decode import png_bytes
 from utils.tasks.models import ModelChoice
 from utils.tasks.report import say, table
 
@@ -53,7 +52,7 @@ def run(task: DemoTask) -> int:
 
 
 def _round_trip(path: Path, scan, task: DemoTask) -> list:
-    image = samples_of(open_image(path), 1 << 30)
+    image = samples_of(open_image(path))
     encoded, decoded = (task.directory / scan.name / (path.stem + ending) for ending in (".p59", ".png"))
     started = time.perf_counter()
     model = task.models.for_image(scan, image.shape[2]).model
@@ -62,13 +61,11 @@ def _round_trip(path: Path, scan, task: DemoTask) -> list:
 
     started = time.perf_counter()
     data = encoded.read_bytes()
-    container = Container.from_bytes(data)
-    given = task.models.given()
-    model = model_for_file(container.model, [given] if given else []).model
-    write_whole(decoded, png_bytes(decode_image(container, model, task.backend)))
+    picture = decode_picture(Container.from_bytes(data), task.models.named, task.backend)
+    write_whole(decoded, png_of(picture))
     decode_seconds = time.perf_counter() - started
 
-    same = np.array_equal(samples_of(open_image(decoded), 1 << 30), image)
+    same = np.array_equal(samples_of(open_image(decoded)), image)
     verdict = "identical" if same else "DIFFERENT"
     bpsp = 8 * len(data) / image.size
     return [path.name, scan.name, _png_size(image), len(data), bpsp, encode_seconds, decode_seconds, verdict]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from coders.backends import Backend
-from coders.container import Container
-from coders.image_codec import decode_image, encode_image
+from coders.container import PIXEL_LIMIT, Container
+from coders.image_codec import decode_picture, encode_picture
+from coders.picture import Picture, same_picture
 from coders.scan import Scan
-from datasets.images import find_images, open_image, samples_of
+from datasets.images import find_images
+from datasets.pictures import read_picture
 from utils.errors import LosslessError, P59Error, RequestError
 from utils.files import write_whole
 from utils.tasks.models import ModelChoice
@@ -33,7 +37,7 @@ class EncodeTask:
     backend: Backend
     verify: bool = True
     skip_existing: bool = False
-    pixel_limit: int = 1 << 30
+    pixel_limit: int = PIXEL_LIMIT
 
 
 def run(task: EncodeTask) -> int:
@@ -43,29 +47,31 @@ def run(task: EncodeTask) -> int:
     if task.backend.note:
         say(task.backend.note)
     task.models.given()
-    rows, failures = [], []
+    rows, failures, skipped = [], [], 0
     for path, output in tqdm(list(zip(files, outputs, strict=True)), unit="image", disable=None):
         if task.skip_existing and output.exists():
+            skipped += 1
             continue
         started = time.perf_counter()
         try:
-            image = samples_of(open_image(path), task.pixel_limit)
-            data = _encoded(image, task)
+            picture = read_picture(path, task.pixel_limit)
+            data = _encoded(picture, task)
             write_whole(output, data)
-        except P59Error as error:
-            failures.append(f"{path}: {error}")
+        except (P59Error, MemoryError) as error:
+            failures.append(f"{path}: {str(error) or 'out of memory'}")
             continue
         seconds = time.perf_counter() - started
-        rows.append(timing_row(str(output), image.shape[0] * image.shape[1], image.size, len(data), seconds))
-    return conclude(rows, failures)
+        samples = picture.samples
+        rows.append(timing_row(str(output), samples.shape[0] * samples.shape[1], samples.size, len(data), seconds))
+    return conclude(rows, failures, skipped)
 
 
-def _encoded(image: np.ndarray, task: EncodeTask) -> bytes:
-    model = task.models.for_image(task.scan, image.shape[2]).model
-    data = encode_image(image, model, task.scan, task.backend)
+def _encoded(picture: Picture, task: EncodeTask) -> bytes:
+    task.models.check(3 if picture.mode.name.startswith("RGB") else 1)
+    data = encode_picture(picture, partial(task.models.network, task.scan), task.scan, task.backend)
     if task.verify:
         container = Container.from_bytes(data, task.pixel_limit)
-        if not np.array_equal(decode_image(container, model, task.backend), image):
+        if not same_picture(decode_picture(container, task.models.named, task.backend), picture):
             raise LosslessError("the file just encoded does not decode to the image; report this as a bug")
     return data
 
@@ -73,34 +79,46 @@ def _encoded(image: np.ndarray, task: EncodeTask) -> bytes:
 def output_paths(files: list[Path], sources: str | list[str], target: Path, ending: str) -> list[Path]:
     """One output for each input: `target` itself where it names a file, else <target>/<sub-folders>/<stem><ending>.
 
-    Sub-folders are those below a source directory. Raises RequestError where two inputs would share an output.
+    Sub-folders are those below a source directory. Where inputs of a folder differ in nothing but their endings, or in
+    upper and lower case, which some file systems do not tell apart, their outputs keep the endings: <name><ending>.
+    Raises RequestError where two inputs would still share an output.
     """
     if target.suffix and not target.is_dir():
         if len(files) != 1:
             raise RequestError(f"{str(target)!r} names one file, but there are {len(files)} inputs; give a directory")
         return [target]
     roots = [Path(source).expanduser() for source in ([sources] if isinstance(sources, str) else sources)]
-    outputs: dict[Path, Path] = {}
-    for file in files:
-        root = next((root for root in roots if root.is_dir() and file.is_relative_to(root)), file.parent)
-        output = (target / file.relative_to(root)).with_suffix(ending)
-        if output in outputs:  # same stem, another ending: keep the ending in the name
-            output = (target / file.relative_to(root)).with_name(file.name + ending)
-        if output in outputs:
-            raise RequestError(f"{file} and {outputs[output]} would both be written to {output}; encode them apart")
-        outputs[output] = file
-    return list(outputs)
+    inside = [file.relative_to(next((root for root in roots if file.is_relative_to(root)), file)) for file in files]
+    inside = [Path(file.name) if path == Path() else path for file, path in zip(files, inside, strict=True)]
+    stems = Counter(_key(path.with_suffix("")) for path in inside)
+    outputs: dict[str, Path] = {}
+    for file, path in zip(files, inside, strict=True):
+        alone = stems[_key(path.with_suffix(""))] == 1
+        output = target / (path.with_suffix(ending) if alone else path.with_name(path.name + ending))
+        if _key(output) in outputs:
+            raise RequestError(f"{file} and another input would both be written to {output}; encode them apart")
+        outputs[_key(output)] = output
+    return list(outputs.values())
 
 
-def conclude(rows: list[list], failures: list[str], headers=TIMING_HEADERS, formats=TIMING_FORMATS) -> int:
-    """Print the table and the failures; 1 where some file failed, else 0."""
+def _key(path: Path) -> str:
+    """The same for paths that a file system may take for one."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def conclude(
+    rows: list[list], failures: list[str], skipped: int, headers=TIMING_HEADERS, formats=TIMING_FORMATS
+) -> int:
+    """Print the table, how many files were skipped, and the failures; 1 where some file failed, else 0."""
     if rows:
         pixels, size, seconds = (sum(row[column] for row in rows) for column in (1, 2, 4))
         mean = sum(row[3] for row in rows) / len(rows)
         total = [f"{len(rows)} files (mean bpsp)", pixels, size, mean, seconds, pixels / 1e6 / max(seconds, 1e-9)]
         say(table([*rows, total + [""] * (len(headers) - len(total))], headers, formats))
-    elif not failures:
+    elif not failures and not skipped:
         say("nothing to do")
+    if skipped:
+        say(f"{skipped} outputs exist and were left as they are (skip_existing)")
     for failure in failures:
         complain(f"failed: {failure}")
     return 1 if failures else 0

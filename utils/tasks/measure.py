@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from coders.backends import Backend
+from coders.container import PIXEL_LIMIT
 from coders.scan import Scan
 from datasets.images import find_images, open_image, samples_of
 from models.measure import image_bits
@@ -28,7 +29,7 @@ class MeasureTask:
     scan: Scan
     models: ModelChoice
     backend: Backend
-    pixel_limit: int = 1 << 30
+    pixel_limit: int = PIXEL_LIMIT
 
 
 def run(task: MeasureTask) -> int:
@@ -39,7 +40,7 @@ def run(task: MeasureTask) -> int:
     task.models.given()
     for path in tqdm(find_images(task.sources), unit="image", disable=None):
         try:
-            image = samples_of(open_image(path), task.pixel_limit)
+            image = samples_of(open_image(path, task.pixel_limit), task.pixel_limit)
             chosen = task.models.for_image(task.scan, image.shape[2])
             frozen = task.backend.measure(image, chosen.model, task.scan).sum() / image.size
             row = [path.name, image.shape[0] * image.shape[1]]

@@ -10,8 +10,8 @@ from datasets.builtin import builtin_photographs
 from datasets.images import find_images, read_image
 from models.context_net import ContextNet
 from models.freeze import BUILTIN_MARGIN, freeze
-from models.frozen import FrozenModel
-from models.store import ChosenModel, chosen_model, find_checkpoint, shipped_model
+from models.frozen import FINGERPRINT_BYTES, FrozenModel
+from models.store import ChosenModel, chosen_model, find_checkpoint, model_for_file, shipped_model
 from utils.errors import InputError
 from utils.tasks.report import say
 
@@ -44,10 +44,35 @@ class ModelChoice:
             )
         return self.given() or self._remember((scan.name, channels), lambda: shipped_model(scan.name, channels))
 
+    def network(self, scan: Scan, channels: int) -> FrozenModel:
+        """The model for plane groups of 3 or 1 channels: the given one where it codes so many, else the shipped one."""
+        given = self.given()
+        if given is not None and given.model.description.channels == channels:
+            return given.model
+        return self._remember((scan.name, channels), lambda: shipped_model(scan.name, channels)).model
+
+    def check(self, channels: int) -> None:
+        """Raises InputError where an image whose colours have so many channels cannot be coded as configured."""
+        given = self.given()
+        most = given.model.description.channels if given is not None and self.channels is None else self.channels
+        if (most == 1 and channels == 3) or (self.channels == 3 and channels == 1):
+            what = f"num_color_channels is {most}" if self.channels else f"the model of checkpoint_file codes {most}"
+            raise InputError(f"image has {channels} channels, {what}; convert it or choose another model")
+
+    def named(self, fingerprint: bytes) -> FrozenModel:
+        """The model that a file names. Raises ModelError where it is not at hand."""
+        given = self.given()
+        for known in self._known.values():
+            if known.model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
+                return known.model
+        return self._remember(fingerprint, lambda: model_for_file(fingerprint, [given] if given else [])).model
+
     def _remember(self, key, make) -> ChosenModel:
         if key not in self._known:
-            self._known[key] = make()
-            say(str(self._known[key]))
+            announced = set(map(str, self._known.values()))
+            self._known[key] = made = make()
+            if str(made) not in announced:
+                say(str(made))
         return self._known[key]
 
 

@@ -1,0 +1,125 @@
+"""Pictures from Pillow images, arrays and files, and back."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImagePalette
+
+from coders.container import MODE_NAMED, PIXEL_LIMIT
+from coders.picture import Picture
+from datasets.deep import deep_samples
+from datasets.images import image_opened
+from datasets.metadata import info_of, metadata_of
+from utils.errors import FormatError, InputError
+
+#: Array (channels, dtype) -> mode.
+MODE_OF_ARRAY = {
+    (1, "uint8"): "L",
+    (2, "uint8"): "LA",
+    (3, "uint8"): "RGB",
+    (4, "uint8"): "RGBA",
+    (1, "uint16"): "I;16",
+    (2, "uint16"): "LA;16",
+    (3, "uint16"): "RGB;16",
+    (4, "uint16"): "RGBA;16",
+}
+DIRECT_MODES = ("1", "L", "LA", "RGB", "RGBA", "P")
+WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+ALLOWED = "1, L, LA, P, RGB, RGBA and 16-bit gray or colour"
+
+
+def read_picture(path: Path, pixel_limit: int = PIXEL_LIMIT) -> Picture:
+    """The picture in a file that Pillow reads, every bit of it.
+
+    Raises InputError where it cannot be read, or has several frames, too many pixels or a mode that is not coded.
+    """
+    with image_opened(path, pixel_limit) as image:
+        deep = deep_samples(image, path)
+        return picture_of_samples(deep, *_extras(image)) if deep is not None else picture_of(image)
+
+
+def picture_of(image: Image.Image) -> Picture:
+    """The picture of a Pillow image. Raises InputError where its mode is not coded or it has several frames."""
+    mode = image.mode
+    if getattr(image, "is_animated", False):
+        raise InputError(f"image has {image.n_frames} frames, one is coded; save its frames as images of their own")
+    if mode not in DIRECT_MODES + WIDE_MODES:
+        raise InputError(f"image mode {mode} is not coded, {ALLOWED} are; convert it first, for example to RGB")
+    if not image.width or not image.height:
+        raise InputError(f"image of {image.height}x{image.width} pixels holds nothing; give one with pixels")
+    image.load()
+    samples = np.asarray(image)
+    if mode in WIDE_MODES:
+        if mode == "I" and (samples.min() < 0 or samples.max() > 65535):
+            raise InputError(f"image has samples {samples.min()}..{samples.max()}, 0..65535 are coded; scale it first")
+        return picture_of_samples(samples.astype(np.uint16), *_extras(image))
+    samples = samples.astype(np.uint8, copy=False).reshape(image.height, image.width, -1)
+    transparency, metadata = _extras(image)
+    palette = b""
+    if mode == "P":
+        colours = bytes(image.getpalette("RGB") or b"")[:768]
+        palette = colours.ljust(3 * (int(samples.max()) + 1), b"\0")
+        if image.palette is not None and image.palette.mode == "RGBA" and transparency is None:
+            transparency = bytes(image.getpalette("RGBA") or b"")[3::4]
+    return Picture(MODE_NAMED[mode], samples, palette, transparency, metadata)
+
+
+def picture_of_samples(
+    samples: np.ndarray, transparency: bytes | None = None, metadata: tuple[tuple[bytes, bytes], ...] = ()
+) -> Picture:
+    """The picture of an array (H, W) or (H, W, C), uint8 or uint16, C from 1 to 4: gray, gray and alpha, RGB, RGBA."""
+    if samples.ndim == 2:
+        samples = samples[:, :, None]
+    key = (samples.shape[-1], str(samples.dtype))
+    if samples.ndim != 3 or not samples.size or key not in MODE_OF_ARRAY:
+        raise InputError(
+            f"array {samples.shape} {samples.dtype} is no image; give (H, W) or (H, W, 1 to 4) of uint8 or uint16"
+        )
+    return Picture(MODE_NAMED[MODE_OF_ARRAY[key]], np.ascontiguousarray(samples), b"", transparency, metadata)
+
+
+def image_of(picture: Picture) -> Image.Image:
+    """The Pillow image of a picture, with `info`. Raises FormatError for 16-bit colour: Pillow has no mode for it."""
+    name = picture.mode.name
+    if picture.mode.wide and name != "I;16":
+        raise FormatError(f"Pillow has no mode for {name}; take the samples as an array")
+    samples = picture.samples
+    if name == "1":
+        image = Image.fromarray(samples[:, :, 0].astype(bool))
+    else:
+        image = Image.fromarray(samples if samples.shape[2] > 1 else samples[:, :, 0])
+    if name == "P":
+        image = image_with_palette(image, picture.palette)
+    image.info.update(info_of(picture.mode.name, picture.palette, picture.transparency, picture.metadata))
+    return image
+
+
+def image_with_palette(indices: Image.Image, palette: bytes) -> Image.Image:
+    """A palette image of an L image's values."""
+    image = indices.copy()
+    image.putpalette(ImagePalette.ImagePalette("RGB", palette))
+    return image
+
+
+def _extras(image: Image.Image) -> tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]:
+    """Transparency as a tRNS chunk's content, and metadata."""
+    try:
+        transparency, metadata = _transparency(image), metadata_of(image)
+        info_of("L", b"", None, metadata)
+        return transparency, metadata
+    except (FormatError, ValueError, TypeError, KeyError, SyntaxError, OSError, struct.error) as error:
+        raise InputError(f"the image's metadata cannot be read ({error}); remove it or save the image anew") from error
+
+
+def _transparency(image: Image.Image) -> bytes | None:
+    value = image.info.get("transparency")
+    if value is None or image.mode in ("LA", "RGBA"):
+        return None
+    if image.mode == "P":
+        return value[:256] if isinstance(value, bytes) else b"\xff" * int(value) + b"\0"
+    if image.mode == "1":
+        value = int(bool(value))
+    return struct.pack(f">{len(value)}H", *value) if isinstance(value, tuple | list) else struct.pack(">H", value)

@@ -1,0 +1,45 @@
+"""Pictures as PNG files, with everything a picture holds."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from coders.container import MODE_NAMED
+from coders.picture import Picture
+from datasets.metadata import KINDS
+from utils.png_chunks import png_chunks, png_file
+
+
+def png_of(picture: Picture) -> bytes:
+    """The PNG file of a picture."""
+    header, *rest = png_chunks(_deep(picture) if picture.mode.wide else _by_pillow(picture))
+    rest = [chunk for chunk in rest if chunk[0] in (b"PLTE", b"IDAT", b"IEND")]
+    metadata = [chunk for chunk in picture.metadata if chunk[0] in KINDS]
+    first = next(number for number, chunk in enumerate(rest) if chunk[0] == b"IDAT")
+    transparency = [] if picture.transparency is None else [(b"tRNS", picture.transparency)]
+    return png_file([header, *metadata, *rest[:first], *transparency, *rest[first:]])
+
+
+def png_bytes(samples: np.ndarray) -> bytes:
+    """The PNG file of gray or RGB samples (H, W, C) uint8."""
+    return png_of(Picture(MODE_NAMED["L" if samples.shape[2] == 1 else "RGB"], samples))
+
+
+def _by_pillow(picture: Picture) -> bytes:
+    samples = picture.samples if picture.samples.shape[2] > 1 else picture.samples[:, :, 0]
+    image = Image.fromarray(samples.astype(bool) if picture.mode.name == "1" else samples)
+    if picture.mode.name == "P":
+        image.putpalette(picture.palette)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _deep(picture: Picture) -> bytes:
+    import imagecodecs
+
+    samples = picture.samples if picture.samples.shape[2] > 1 else picture.samples[:, :, 0]
+    return imagecodecs.png_encode(np.ascontiguousarray(samples))
