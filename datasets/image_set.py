@@ -37,6 +37,7 @@ class ImageSet:
         self.pixels = self.jpegs = 0
         self._cache: dict[int, np.ndarray] = {}
         self._room = cache_bytes
+        self._told: set[Path | None] = set()  # files whose skip was reported, and None once anything was
         for path in files:
             try:
                 with Image.open(path) as header:
@@ -95,13 +96,15 @@ class ImageSet:
         return sha256("\n".join(f"{path.name} {path.stat().st_size}" for path in self.files).encode()).hexdigest()[:16]
 
     def report(self) -> list[str]:
-        """Lines for the user: JPEG among the files, and what is skipped, counted and named."""
+        """Lines for the user, each once: JPEG among the files, and what is skipped, counted and named."""
         lines = []
-        if self.jpegs:
+        if self.jpegs and not self._told:
             lines.append(f"warning: {self.jpegs} of the {self.what}s are JPEG; their artefacts are learned too")
-        if self.skipped:
-            lines.append(f"skipped {len(self.skipped)} {self.what}{'s' if len(self.skipped) > 1 else ''}:")
-            lines += [f"  {path}: {reason}" for path, reason in self.skipped.items()]
+        fresh = [f"  {path}: {reason}" for path, reason in self.skipped.items() if path not in self._told]
+        if fresh:
+            more = "more " if self._told - {None} else ""
+            lines += [f"skipped {len(fresh)} {more}{self.what}{'s' if len(fresh) > 1 else ''}:", *fresh]
+        self._told |= {*self.skipped, None}
         return lines
 
     def _none_usable(self) -> InputError:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import torch
 
 from datasets.augmentation import Augmentation
 from datasets.published_crops import PublishedCrop
 from datasets.training_samples import Augment
 from utils.schedule import validation_decay, warmup_cosine
+from utils.soap import SOAP
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class TrainSettings:
                     "crops": all contexts of `batch_size` crops, padded inside each crop
     pool_size, refresh_every, flips, noise, resize    see datasets.training_samples, datasets.augmentation
     loss            a name of models.mixture.BITS
+    optimizer       "adam" (first moment's decay 0.9, the second's `adam_beta2`) or "soap" (utils.soap)
     schedule        "cosine" (down to 0 at the last step) or "step" (times 0.99 at each validation)
     gradient_clip   largest norm of the gradient, 0 for none
     max_steps       of the whole run; None: `max_epoch` epochs
@@ -36,6 +41,7 @@ class TrainSettings:
     noise: float
     resize: float
     loss: str
+    optimizer: str
     learning_rate: float
     schedule: str
     warmup_steps: int
@@ -72,6 +78,11 @@ class TrainSettings:
         if self.sampling == "crops" and self.flips == "horizontal" and not (self.noise or self.resize):
             return PublishedCrop()
         return Augmentation(flips=self.flips, noise=self.noise, resize=self.resize)
+
+    def optimizer_of(self, parameters: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
+        if self.optimizer == "soap":
+            return SOAP(parameters, self.learning_rate)
+        return torch.optim.Adam(parameters, self.learning_rate, betas=(0.9, self.adam_beta2), fused=True)
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, 0 the first."""

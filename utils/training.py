@@ -22,6 +22,7 @@ from utils.errors import P59Error
 from utils.experiment import Experiment
 from utils.learning_log import LogRow, curves_png, log_tsv
 from utils.stopping import StopRequest
+from utils.stopwatch import Stopwatch
 from utils.train_settings import TrainSettings
 from utils.validation import validation_bpsp
 
@@ -55,14 +56,12 @@ class Training:
     ) -> None:
         self.net, self.pool, self.valid, self.settings, self.experiment = net, pool, valid, settings, experiment
         self.notes, self.processes, self.announce, self.record = notes, processes, announce, record
-        fused = {"fused": True} if next(net.parameters()).device.type in ("cpu", "cuda") else {}
-        self.optimizer = torch.optim.Adam(
-            net.parameters(), settings.learning_rate, betas=(0.9, settings.adam_beta2), **fused
-        )
+        self.optimizer = settings.optimizer_of(net.parameters())
         self.share = processes.share(settings.batch_size)
         self.weight = (self.share.stop - self.share.start) / settings.batch_size
         self.step, self.rows, self.meter = 0, [], AverageValueMeter()
-        self.seconds = self.stepping = self.waiting = 0.0
+        self.stepping, self.waiting = Stopwatch(), Stopwatch()
+        self._first, self._seconds_before, self._interval = 0, 0.0, (0, 0.0)
         self.stop, self.stopping = StopRequest(), False
 
     @property
@@ -74,24 +73,26 @@ class Training:
         progress = payload["progress"]
         self.net.load_state_dict(payload["state_dict"])
         self.optimizer.load_state_dict(payload["optimizer"])
-        self.step, self.seconds = payload["iteration"], progress["seconds"]
+        self.step = self._first = payload["iteration"]
+        self._seconds_before = progress["seconds"]
+        self._interval = (self.step - progress["interval_steps"], -progress["interval_seconds"])
         self.rows = [LogRow(*row) for row in progress["rows"]]
         vars(self.meter).update(progress["meter"])
 
     def run(self) -> bool:
         """Train to the last step, or to a signal to stop. Returns whether the run is complete; its checkpoint is
         written in both cases. Raises P59Error where the loss is no number or a file cannot be written."""
-        self._begun, self._first = time.monotonic(), self.step
+        self._begun = time.monotonic()
         self._bar = tqdm(
             total=self.settings.steps, initial=self.step, unit="step", disable=None if self.processes.first else True
         )
         with self.stop, self._bar:
-            self._begin_interval()
             self._validate_if_due()
             engine = Engine()
             engine.hooks = {"on_sample": self._set_rate, "on_forward": self._on_forward, "on_update": self._on_update}
+            self.stepping.start()
             engine.train(self._loss, self._samples(), 1, self.optimizer)
-            self.stepping += time.monotonic() - self._interval[1]
+            self.stepping.stop()
             complete = self.step >= self.settings.steps and not self._validation_is_due()
             if not complete:
                 self._save(best=False)
@@ -100,9 +101,9 @@ class Training:
     def _samples(self) -> Iterator[Sample]:
         with closing(batches(self.pool, self.step, self.settings.steps, self.share)) as source:
             while not self.stopping:
-                before = time.monotonic()
+                self.waiting.start()
                 sample = next(source, None)
-                self.waiting += time.monotonic() - before
+                self.waiting.stop()
                 if sample is None:
                     return
                 yield sample
@@ -141,19 +142,17 @@ class Training:
         self._bar.update()
         self._validate_if_due()
 
-    def _begin_interval(self) -> None:
-        self._interval = (self.step, time.monotonic())
-
     def _rate(self) -> float:
         """Contexts per second of training since the last validation."""
-        step, began = self._interval
-        return (self.step - step) * self.settings.contexts_per_step / max(time.monotonic() - began, 1e-9)
+        step, seconds = self._interval
+        return (self.step - step) * self.settings.contexts_per_step / max(self.stepping.seconds - seconds, 1e-9)
 
     def speed(self) -> tuple[float, float]:
         """Contexts per second of all training so far, without validation; and the share of its time spent waiting for
         data, 0..1."""
         contexts = (self.step - self._first) * self.settings.contexts_per_step
-        return contexts / max(self.stepping, 1e-9), self.waiting / max(self.stepping, 1e-9)
+        seconds = max(self.stepping.seconds, 1e-9)
+        return contexts / seconds, self.waiting.seconds / seconds
 
     def _validation_is_due(self) -> bool:
         due = self.step and (self.step % self.settings.validation_interval == 0 or self.step >= self.settings.steps)
@@ -162,8 +161,8 @@ class Training:
     def _validate_if_due(self) -> None:
         if not self._validation_is_due() or self.stopping:
             return
+        self.stepping.stop()
         rate = self._rate()
-        self.stepping += time.monotonic() - self._interval[1]
         bpsp = validation_bpsp(self.net, self.valid, self.settings.val_patch_size, self.processes, self.stop)
         if bpsp is None:  # interrupted: the resumed run begins with this validation
             self.stopping = True
@@ -177,14 +176,18 @@ class Training:
             train_bpsp=float(self.meter.value()[0]),
             valid_bpsp=bpsp,
             contexts_per_second=rate,
-            seconds=self.seconds + time.monotonic() - self._begun,
+            seconds=self._seconds(),
         )
         self.rows.append(row)
         self.meter.reset()
+        self._interval = (self.step, self.stepping.seconds)
         is_best = before is None or bpsp < before.valid_bpsp
         self._save(is_best)
         self._report(row, is_best)
-        self._begin_interval()
+        self.stepping.start()
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._begun
 
     def _save(self, best: bool) -> None:
         """Write the checkpoint, the table and the plot (the first process only)."""
@@ -203,7 +206,9 @@ class Training:
             "progress": {
                 "rows": [list(row) for row in self.rows],
                 "meter": meter,
-                "seconds": self.seconds + time.monotonic() - self._begun,
+                "interval_steps": self.step - self._interval[0],
+                "interval_seconds": self.stepping.seconds - self._interval[1],
+                "seconds": self._seconds(),
             },
         }
         self.experiment.save(payload, best)

@@ -71,6 +71,7 @@ def train_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
         noise=config.noise,
         resize=config.resize,
         loss=config.loss,
+        optimizer=config.optimizer,
         learning_rate=config.learning_rate,
         schedule=config.schedule,
         warmup_steps=config.warmup_steps,

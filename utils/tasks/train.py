@@ -53,15 +53,9 @@ def run(task: TrainTask) -> int:
         if training.step >= training.settings.steps and training.rows:
             say(f"nothing to do: the run ended at step {training.step:,}; raise max_steps or max_epoch to go on")
             return 0
-        for images in (training.pool.images, training.valid):
-            for line in images.report():
-                say(line)
-        known = len(training.pool.images.skipped) + len(training.valid.skipped)
+        _report_images(training)
         complete = training.run()
-        if len(training.pool.images.skipped) + len(training.valid.skipped) > known:
-            say("more images turned out to be unreadable:")
-            for line in training.pool.images.report() + training.valid.report():
-                say(line)
+        _report_images(training)
         _conclude(training, complete)
     return 0 if complete else INTERRUPTED
 
@@ -125,6 +119,12 @@ def _network(task: TrainTask, processes: Processes) -> ContextNet:
             raise ModelError(f"initial_weights {str(path)!r} are of another model than this configuration describes")
         net.load_state_dict(given.state_dict())
     return net
+
+
+def _report_images(training: Training) -> None:
+    for images in (training.pool.images, training.valid):
+        for line in images.report():
+            say(line)
 
 
 def _conclude(training: Training, complete: bool) -> None:

@@ -1,0 +1,439 @@
+"""Training: what a user relies on - the same result after a resume, alone or shared, and clear words when it fails."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import utils.files
+import utils.training
+from datasets.augmentation import Augmentation
+from datasets.image_set import ImageSet
+from datasets.published_crops import PublishedCrop, centre_crop
+from datasets.training_samples import ContextPool, PatchPool
+from main import main
+from models.checkpoint import network_of, read_checkpoint
+from models.description import PUBLISHED
+from models.neighbourhood import CAUSAL_TAPS
+from utils.distributed import Processes
+from utils.learning_log import curves_png
+from utils.schedule import validation_decay, warmup_cosine
+from utils.training import Training
+
+REPOSITORY = Path(__file__).parent.parent
+CONTEXTS = {
+    "mode": "train",
+    "exp_name": "run",
+    "train_data": "train",
+    "valid_data": "valid",
+    "sampling": "contexts",
+    "reference": "west",
+    "loss": "coded",
+    "hidden_width": 8,
+    "hidden_layers": 2,
+    "batch_size": 64,
+    "patch_size": 16,
+    "pool_size": 5,
+    "refresh_every": 2,
+    "noise": 0.5,
+    "schedule": "cosine",
+    "warmup_steps": 3,
+    "learning_rate": 3e-3,
+    "gradient_clip": 1.0,
+    "max_steps": 12,
+    "steps_per_epoch": 5,
+    "validate_every": 1,
+    "num_threads": 1,
+}
+CROPS = CONTEXTS | {
+    "sampling": "crops", "reference": "none", "loss": "published", "batch_size": 3, "noise": 0.0,
+    "schedule": "step", "val_patch_size": 12,
+}  # fmt: skip
+SAMPLINGS = {"contexts": CONTEXTS, "crops": CROPS, "soap": CONTEXTS | {"optimizer": "soap"}}
+
+
+def photograph(seed: int, height: int = 24, width: int = 28) -> np.ndarray:
+    """Smooth, with a little noise: something that can be learned."""
+    generator = np.random.default_rng(seed)
+    coarse = Image.fromarray(generator.integers(30, 220, (4, 4, 3), np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
+    return np.clip(smooth + generator.integers(-3, 4, smooth.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A directory with training and validation images, where the test runs."""
+    for folder, seeds in (("train", range(4)), ("valid", range(10, 12))):
+        (tmp_path / folder).mkdir()
+        for seed in seeds:
+            Image.fromarray(photograph(seed)).save(tmp_path / folder / f"{seed}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(utils.training, "curves_png", lambda *arguments: b"")  # plotting would take most of the time
+    threads = torch.get_num_threads()
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+def run(configuration: dict, **overrides) -> int:
+    """Like a user: a JSON file and the command line."""
+    Path("config.json").write_text(json.dumps(configuration))
+    return main(["config.json", *(f"{name}={json.dumps(value)}" for name, value in overrides.items())])
+
+
+def checkpoint(name: str, which: str = "checkpoint") -> dict:
+    return read_checkpoint(Path(f"experiments/{name}/checkpoints/{which}.pth.tar"))
+
+
+def same_result(one: dict, other: dict) -> bool:
+    """Bit for bit: weights, Adam's state, the step, the running mean of the loss and the log but for its times."""
+
+    def comparable(payload: dict) -> list:
+        progress = payload["progress"]
+        tensors = [*payload["state_dict"].values()]
+        tensors += [
+            torch.as_tensor(value) for state in payload["optimizer"]["state"].values() for value in state.values()
+        ]
+        numbers = [payload["iteration"], payload["best_valid_loss"], [row[:6] for row in progress["rows"]]]
+        return [[tensor.numpy().tobytes() for tensor in tensors], repr(numbers), repr(progress["meter"])]
+
+    return comparable(one) == comparable(other)
+
+
+def disturb(monkeypatch, step: int, action) -> None:
+    """Do `action` once, right after `step` is trained."""
+    update = Training._on_update
+
+    def disturbed(self, state):
+        if self.step + 1 == step:
+            monkeypatch.setattr(Training, "_on_update", update)
+            action()
+        update(self, state)
+
+    monkeypatch.setattr(Training, "_on_update", disturbed)
+
+
+class KilledError(Exception):
+    """Stands for a process that ends in the middle of a step."""
+
+
+def kill():
+    raise KilledError
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("step", [3, 10], ids="step{}".format)
+def test_a_stopped_and_resumed_run_equals_the_unbroken_one(work, monkeypatch, capsys, sampling, step):
+    """Ctrl-C before the first validation, and (step 10) after one where the next is about to begin."""
+    configuration = SAMPLINGS[sampling]
+    assert run(configuration, exp_name="unbroken") == 0
+    disturb(monkeypatch, step, lambda: signal.raise_signal(signal.SIGINT))
+    assert run(configuration, exp_name="broken") == 130
+    assert "resume_training=true" in capsys.readouterr().out
+    assert step <= checkpoint("broken")["iteration"] <= step + 1  # the signal is seen in the next step
+    assert not same_result(checkpoint("unbroken"), checkpoint("broken"))
+    assert run(configuration, exp_name="broken", resume_training=True) == 0
+    assert same_result(checkpoint("unbroken"), checkpoint("broken"))
+    assert same_result(checkpoint("unbroken", "model_best"), checkpoint("broken", "model_best"))
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_killed_and_resumed_run_equals_the_unbroken_one(work, monkeypatch, sampling):
+    configuration = SAMPLINGS[sampling]
+    assert run(configuration, exp_name="unbroken") == 0
+    disturb(monkeypatch, 8, kill)
+    with pytest.raises(KilledError):
+        run(configuration, exp_name="broken")
+    assert checkpoint("broken")["iteration"] == 5
+    assert run(configuration, exp_name="broken", resume_training=True) == 0
+    assert same_result(checkpoint("unbroken"), checkpoint("broken"))
+
+
+def test_the_seed_decides(work):
+    for name, seed in (("first", 1), ("again", 1), ("other", 2)):
+        assert run(CONTEXTS, exp_name=name, seed=seed) == 0
+    assert same_result(checkpoint("first"), checkpoint("again"))
+    assert not same_result(checkpoint("first"), checkpoint("other"))
+
+
+def test_a_stop_during_validation_resumes_with_that_validation(work, monkeypatch):
+    assert run(CONTEXTS, exp_name="unbroken") == 0
+    import utils.validation as validation
+
+    measure = validation.image_bits
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGTERM)
+        monkeypatch.setattr(validation, "image_bits", measure)
+        return measure(*arguments)
+
+    monkeypatch.setattr(validation, "image_bits", interrupted)
+    assert run(CONTEXTS, exp_name="broken") == 130
+    assert checkpoint("broken")["iteration"] == 5
+    assert not checkpoint("broken")["progress"]["rows"]
+    assert run(CONTEXTS, exp_name="broken", resume_training=True) == 0
+    assert same_result(checkpoint("unbroken"), checkpoint("broken"))
+
+
+def test_the_signal_handlers_are_put_back(work):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert run(CONTEXTS, max_steps=2) == 0
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_two_processes_train_as_one(work):
+    assert run(CONTEXTS, exp_name="one", batch_size=63) == 0  # 63: shares of different sizes
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", REPOSITORY / "main.py"]
+    done = subprocess.run(
+        [*command, "config.json", "exp_name=two", "batch_size=63"],
+        capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("done: best validation") == 1
+    assert "2 process(es)" in done.stdout
+    rows = [np.array([row[:6] for row in checkpoint(name)["progress"]["rows"]]) for name in ("one", "two")]
+    np.testing.assert_allclose(*rows, rtol=1e-4)
+
+
+def test_the_shares_of_all_processes_are_the_batch_of_one(work):
+    for sampling in (ContextPool, PatchPool):
+        pool = pool_of(sampling)
+        pool.advance(0)
+        whole = pool.draw(3, slice(0, 7))
+        parts = [pool.draw(3, Processes(rank, 3).share(7)) for rank in range(3)]
+        for index in range(2):
+            assert torch.equal(whole[index], torch.cat([part[index] for part in parts]))
+
+
+def pool_of(kind):
+    images = ImageSet(sorted(Path("train").iterdir()), 3, 12)
+    keywords = {"size": 5, "refresh_every": 2, "seed": 4, "side": 12, "batch": 7, "taps": CAUSAL_TAPS}
+    return kind(images, **keywords, padding="zero", augment=PublishedCrop() if kind is PatchPool else Augmentation())
+
+
+@pytest.mark.parametrize("kind", [ContextPool, PatchPool])
+def test_a_pool_at_a_step_does_not_depend_on_when_it_began(work, kind):
+    early, late = pool_of(kind), pool_of(kind)
+    for step in range(24):
+        early.advance(step)
+    late.advance(23)
+    assert all(torch.equal(*pair) for pair in zip(early.draw(23, slice(7)), late.draw(23, slice(7)), strict=True))
+
+
+def test_crops_are_padded_with_zeros_inside_each_crop(work):
+    pool = pool_of(PatchPool)
+    pool.advance(0)
+    contexts, pixels = (part.reshape(7, 12, 12, -1) for part in pool.draw(0, slice(0, 7)))
+    for tap, (down, right) in enumerate(CAUSAL_TAPS):
+        at_tap = contexts[..., 3 * tap : 3 * tap + 3]
+        rows, columns = (torch.arange(12)[:, None] + down, torch.arange(12)[None, :] + right)
+        inside = (rows >= 0) & (columns >= 0) & (columns < 12)
+        expected = pixels[:, rows.clamp(0), columns.clamp(0, 11)] * inside[None, :, :, None]
+        assert torch.equal(at_tap, expected)
+
+
+def test_published_crops_are_windows_of_the_image_or_their_mirror_images():
+    image = photograph(1, 14, 15)
+    windows = {image[r : r + 12, c : c + 12].tobytes() for r in range(3) for c in range(4)}
+    mirrored = {image[r : r + 12, c : c + 12][:, ::-1].tobytes() for r in range(3) for c in range(4)}
+    crops = {PublishedCrop()(image, 12, np.random.default_rng(seed)).tobytes() for seed in range(300)}
+    assert crops == windows | mirrored
+    assert np.array_equal(centre_crop(image, 4), image[5:9, 5:9]) or np.array_equal(
+        centre_crop(image, 4), image[5:9, 6:10]
+    )
+    assert np.array_equal(centre_crop(image, 100), image)
+
+
+def test_learning_rates():
+    assert [warmup_cosine(step, 100, 4) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert warmup_cosine(52, 100, 4) == pytest.approx(0.5)
+    assert warmup_cosine(100, 100, 4) == pytest.approx(0)
+    assert [validation_decay(step, 10, 0) for step in (0, 9, 10, 35)] == pytest.approx([1, 1, 0.99, 0.99**3])
+
+
+PUBLISHED_STYLE = {
+    "mode": "train", "run_mode": "encode", "run_type": "P", "decoder_method": 1, "exp_name": "run", "device": "cpu",
+    "resume_training": False, "num_color_channels": 3, "num_mix_GMM": 3, "res_con": False, "batch_size": 2,
+    "patch_size": 16, "val_batch_size": 1, "val_patch_size": 512, "learning_rate": 1e-4, "max_epoch": 4,
+    "validate_every": 2, "test_every": 100, "checkpoint_file": "model_best.pth.tar", "train_data": ["train"],
+    "valid_data": "valid", "test_data": "test", "H": 512, "W": 768, "bitstream_path": "a.bin",
+    "write_encode_data": "b.png", "paralel_data_matrix_512x768": "c.pkl",
+}  # fmt: skip
+
+
+def test_a_published_configuration_trains_the_published_model(work):
+    assert run(PUBLISHED_STYLE) == 0
+    payload = checkpoint("run")
+    net = network_of(payload, Path("checkpoint"))
+    assert net.description == PUBLISHED
+    assert payload["epoch"] == 4
+    # 4 images of 24x28 pixels are 2,688 contexts; a step takes 2 crops of 16x16: an epoch is 6 steps
+    assert [row[0] for row in payload["progress"]["rows"]] == [12, 24]
+    assert [row[3] for row in payload["progress"]["rows"]] == pytest.approx([1e-4, 0.99e-4])
+    assert payload["settings"]["loss"] == "published"
+    assert payload["optimizer"]["param_groups"][0]["betas"] == (0.9, 0.999)
+
+
+@pytest.mark.parametrize("name", ["train", "train_paper"])
+def test_the_shipped_configurations_train(work, name):
+    """With smaller images, so smaller crops, and fewer steps; nothing else is changed."""
+    small = {"train_data": "train", "valid_data": "valid", "exp_name": name, "max_steps": 2, "pool_size": 4}
+    overrides = [f"{key}={value}" for key, value in (small | {"patch_size": 12, "batch_size": 8}).items()]
+    assert main([str(REPOSITORY / "configs" / f"{name}.json"), *overrides]) == 0
+    assert checkpoint(name)["iteration"] == 2
+
+
+VARIANTS = {
+    "M=1": {"num_mix_GMM": 1},
+    "M=10": {"num_mix_GMM": 10},
+    "res_con": {"res_con": True, "hidden_layers": 3},
+    "1 channel": {"num_color_channels": 1},
+    "9 taps": {"taps": "diagonal"},
+    "published": {"reference": "none"},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_train_freeze_encode_decode(work, variant):
+    assert run(CONTEXTS, **VARIANTS[variant]) == 0
+    assert (
+        run({"mode": "freeze", "checkpoint_file": "model_best.pth.tar", "exp_name": "run", "train_data": "train"}) == 0
+    )
+    image = photograph(20, 7, 9)
+    Image.fromarray(image[:, :, 0] if variant == "1 channel" else image).save("image.png")
+    test = {"mode": "test", "exp_name": "run", "checkpoint_file": "model_best.safetensors", "bitstream_path": "coded"}
+    order = {"run_type": "P", "decoder_method": 2 if variant == "9 taps" else 1}
+    assert run(test | order, run_mode="encode", test_data="image.png") == 0
+    assert run(test, run_mode="decode", output_path="decoded") == 0
+    assert np.array_equal(np.asarray(Image.open("decoded/image.png")), np.asarray(Image.open("image.png")))
+
+
+def test_the_log_and_the_curves_are_written(work, monkeypatch):
+    monkeypatch.setattr(utils.training, "curves_png", curves_png)
+    assert run(CONTEXTS) == 0
+    head, *rows = (line.split("\t") for line in Path("experiments/run/log.tsv").read_text().splitlines())
+    assert head[:6] == ["step", "epoch", "contexts", "learning_rate", "train_bpsp", "valid_bpsp"]
+    assert [[int(row[0]), float(row[1]), int(row[2])] for row in rows] == [[5, 1, 320], [10, 2, 640], [12, 2.4, 768]]
+    with Image.open("experiments/run/curve.png") as plot:
+        assert plot.size == (800, 600)
+    assert json.loads(Path("experiments/run/settings.json").read_text())["batch_size"] == 64
+
+
+def test_training_learns_and_validate_reports_the_best_checkpoint(work, capsys):
+    assert run(CONTEXTS, max_steps=300, steps_per_epoch=50, hidden_width=16, learning_rate=1e-2) == 0
+    rates = [row[5] for row in checkpoint("run")["progress"]["rows"]]
+    assert rates[-1] < rates[0] - 0.3
+    capsys.readouterr()
+    assert run({"mode": "validate", "exp_name": "run", "valid_data": "valid"}) == 0
+    mean = re.search(r"mean of 2 +([\d.]+)", capsys.readouterr().out)
+    assert float(mean[1]) == pytest.approx(min(rates), abs=1e-5)
+
+
+def test_initial_weights_are_where_a_run_starts(work):
+    assert run(CONTEXTS, exp_name="first") == 0
+    assert run(CONTEXTS, exp_name="second", initial_weights="experiments/first/checkpoints/checkpoint.pth.tar",
+               learning_rate=0) == 0  # fmt: skip
+    first, second = (checkpoint(name)["state_dict"] for name in ("first", "second"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_what_cannot_be_used_is_skipped_counted_and_named(work, capsys):
+    whole = Path("train/0.png").read_bytes()
+    Path("train/truncated.png").write_bytes(whole[: len(whole) // 2])
+    Path("train/text.png").write_text("not an image")
+    Image.fromarray(photograph(1, 8, 40)).save("train/small.png")
+    Image.fromarray(photograph(1)[:, :, 0].astype(np.uint16) << 8).save("train/deep.png")
+    Path("valid/truncated.png").write_bytes(whole[: len(whole) // 2])
+    Image.fromarray(photograph(1)).save("train/lossy.jpg")
+    assert run(CONTEXTS) == 0
+    out = capsys.readouterr().out
+    assert "skipped 4 training images:" in out
+    assert re.search(r"truncated\.png: cannot be read", out)
+    assert re.search(r"text\.png: cannot be read", out)
+    assert "small.png: 40x8 pixels are smaller than the patch of 16x16" in out
+    assert "deep.png: its samples are not of 8 bits" in out
+    assert "skipped 1 validation image:" in out
+    assert out.count("warning: 1 of the training images are JPEG") == 1
+
+
+ERRORS = {
+    "empty folder": ({"train_data": "empty"}, 2, "no image in directory 'empty'"),
+    "folder missing": ({"train_data": "nowhere"}, 2, "'nowhere' does not exist"),
+    "nothing usable": ({"patch_size": 500}, 2, "none of the 4 training images can be used.*smaller than the patch"),
+    "no valid_data": ({"valid_data": None}, 2, "valid_data is missing"),
+    "nothing to resume": ({"resume_training": True}, 2, "resume_training is true, but .* does not exist"),
+    "even residual": ({"res_con": True}, 2, "odd number of equal widths"),
+    "no visdom": ({"visdom": "localhost:1"}, 2, "no visdom server answers at localhost:1"),
+    "diverged": ({"learning_rate": 1e38, "gradient_clip": 0, "max_steps": 50}, 1, "the loss is .* lower learning_rate"),
+    "other weights": ({"initial_weights": "none.pth.tar"}, 2, "'none.pth.tar' cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_name_the_thing_and_the_remedy(work, capsys, case):
+    overrides, status, message = ERRORS[case]
+    Path("empty").mkdir()
+    assert run(CONTEXTS, **overrides) == status
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_no_space_for_a_checkpoint(work, monkeypatch, capsys):
+    replace = os.replace
+
+    def full(source, target):
+        if str(target).endswith(".pth.tar"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    monkeypatch.setattr(utils.files.os, "replace", full)
+    assert run(CONTEXTS) == 1
+    assert re.search(r"cannot write '.*\.pth\.tar' \(No space left on device\)", capsys.readouterr().err)
+    assert list(Path("experiments/run/checkpoints").iterdir()) == []
+
+
+def test_a_run_is_not_overwritten_and_another_model_not_resumed(work, capsys):
+    assert run(CONTEXTS) == 0
+    before = Path("experiments/run/checkpoints/checkpoint.pth.tar").read_bytes()
+    assert run(CONTEXTS) == 2
+    assert "resume_training=true, or choose another exp_name" in capsys.readouterr().err
+    assert run(CONTEXTS, resume_training=True, hidden_width=9) == 2
+    assert "another model" in capsys.readouterr().err
+    assert Path("experiments/run/checkpoints/checkpoint.pth.tar").read_bytes() == before
+
+
+def test_a_resumed_run_may_be_longer_and_says_what_changed(work, capsys):
+    assert run(CONTEXTS) == 0
+    Image.fromarray(photograph(7)).save("train/new.png")
+    assert run(CONTEXTS, resume_training=True, max_steps=14) == 0
+    assert re.search(r"changed since the run began.*: training_images, max_steps", capsys.readouterr().out)
+    assert checkpoint("run")["iteration"] == 14
+    assert run(CONTEXTS, resume_training=True, max_steps=14) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_debug_is_training_under_anomaly_detection(work, monkeypatch):
+    seen = []
+    update = Training._on_update
+    monkeypatch.setattr(
+        Training, "_on_update", lambda self, state: (seen.append(torch.is_anomaly_enabled()), update(self, state))
+    )
+    assert run(CONTEXTS, mode="debug", max_steps=2) == 0
+    assert run(CONTEXTS, exp_name="plain", max_steps=2) == 0
+    assert seen == [True, True, False, False]
+
+
+def test_augmentation_is_reproducible_and_keeps_the_shape():
+    image, augmentation = photograph(3, 40, 50), Augmentation(noise=1.0, resize=1.0)
+    crops = [augmentation(image, 16, np.random.default_rng(5)) for _ in range(2)]
+    assert crops[0].shape == (16, 16, 3)
+    assert np.array_equal(*crops)
