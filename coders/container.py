@@ -180,6 +180,11 @@ class Container:
         return next(iter(self.chunks_of(ChunkType.TRANSPARENCY)), None)
 
     @property
+    def metadata(self) -> tuple[tuple[bytes, bytes], ...]:
+        """(type, data) of PNG chunks."""
+        return tuple((data[:4], data[4:]) for data in self.chunks_of(ChunkType.METADATA))
+
+    @property
     def channels(self) -> int:
         return self.mode.channels
 

@@ -45,8 +45,7 @@ def decode_picture(container: Container, find_model: Callable[[bytes], FrozenMod
     samples = samples_of_groups(groups, container.mode)
     if pixel_checksum(samples, container.palette, container.transparency) != container.pixels:
         raise LosslessError("decoded pixels differ from those encoded (checksum); the file is damaged or forged")
-    metadata = tuple((data[:4], data[4:]) for data in container.chunks_of(ChunkType.METADATA))
-    return Picture(container.mode, samples, container.palette, container.transparency, metadata)
+    return Picture(container.mode, samples, container.palette, container.transparency, container.metadata)
 
 
 def models_named(container: Container) -> tuple[bytes, ...]:

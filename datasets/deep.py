@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -16,18 +15,21 @@ REMEDY = "save it as PNG or TIFF of 16 bits"
 HEAD_BYTES = 1 << 16
 
 
-def deep_samples(image: Image.Image, path: Path) -> np.ndarray | None:
-    """Samples (H, W, C) uint16 of an opened, not yet loaded file where Pillow would drop bits, else None.
+def deep_samples(image: Image.Image) -> np.ndarray | None:
+    """Samples (H, W, C) uint16 of an opened file where Pillow would drop bits, else None.
 
-    Raises InputError where they cannot be read.
+    None too where the samples have been loaded already: the bits are lost by then. Raises InputError where they cannot
+    be read.
     """
-    bits = bits_of(image, path)
+    if not getattr(image, "tile", None) or getattr(image, "fp", None) is None:
+        return None
+    bits = bits_of(image)
     if bits <= 8 or image.mode not in ("L", "LA", "RGB", "RGBA", "RGBX", "P"):
         return None
     if image.format not in READERS or bits != 16:
         raise InputError(f"{image.format} image of {bits} bits cannot be read without loss; {REMEDY}")
     try:
-        samples = READERS[image.format](path.read_bytes())
+        samples = READERS[image.format](_content(image))
     except Exception as error:  # imagecodecs raises a type for each library beneath it
         raise InputError(f"{image.format} image of {bits} bits cannot be read ({error}); {REMEDY}") from error
     if samples.dtype != np.uint16 or samples.shape[:2] != (image.height, image.width) or samples.ndim != 3:
@@ -35,18 +37,26 @@ def deep_samples(image: Image.Image, path: Path) -> np.ndarray | None:
     return samples
 
 
-def bits_of(image: Image.Image, path: Path) -> int:
-    """Bits of a sample as the file stores it, as far as it can be told; 8 where Pillow loses nothing."""
+def bits_of(image: Image.Image) -> int:
+    """Bits of a sample as an opened file stores it, as far as it can be told; 8 where Pillow loses nothing."""
     if image.format == "TIFF":
         return max(image.tag_v2.get(258, (1,)))
     if image.format == "PPM":
         values = [tile.args[1] for tile in image.tile if isinstance(tile.args, tuple)]
         return max([8, *(int(value).bit_length() for value in values if isinstance(value, int))])
     if image.format in ("JPEG2000", "AVIF"):
-        with path.open("rb") as file:
-            return _bits_in_head(file.read(HEAD_BYTES), image.format)
+        return _bits_in_head(_content(image, HEAD_BYTES), image.format)
     modes = [tile.args if isinstance(tile.args, str) else str((tile.args or ("",))[0]) for tile in image.tile]
     return 16 if any(";16" in mode for mode in modes) else 8
+
+
+def _content(image: Image.Image, size: int = -1) -> bytes:
+    """The first bytes, or all, of an opened image's file."""
+    place = image.fp.tell()
+    image.fp.seek(0)
+    content = image.fp.read(size)
+    image.fp.seek(place)
+    return content
 
 
 def _bits_in_head(head: bytes, kind: str) -> int:

@@ -37,12 +37,14 @@ def read_picture(path: Path, pixel_limit: int = PIXEL_LIMIT) -> Picture:
     Raises InputError where it cannot be read, or has several frames, too many pixels or a mode that is not coded.
     """
     with image_opened(path, pixel_limit) as image:
-        deep = deep_samples(image, path)
-        return picture_of_samples(deep, *_extras(image)) if deep is not None else picture_of(image)
+        return picture_of(image)
 
 
 def picture_of(image: Image.Image) -> Picture:
-    """The picture of a Pillow image. Raises InputError where its mode is not coded or it has several frames."""
+    """The picture of a Pillow image, with all bits of its file where it has not been loaded yet.
+
+    Raises InputError where its mode is not coded or it has several frames, and whatever Pillow raises on loading.
+    """
     mode = image.mode
     if getattr(image, "is_animated", False):
         raise InputError(f"image has {image.n_frames} frames, one is coded; save its frames as images of their own")
@@ -50,6 +52,9 @@ def picture_of(image: Image.Image) -> Picture:
         raise InputError(f"image mode {mode} is not coded, {ALLOWED} are; convert it first, for example to RGB")
     if not image.width or not image.height:
         raise InputError(f"image of {image.height}x{image.width} pixels holds nothing; give one with pixels")
+    deep = deep_samples(image)
+    if deep is not None:
+        return picture_of_samples(deep, *_extras(image))
     image.load()
     samples = np.asarray(image)
     if mode in WIDE_MODES:

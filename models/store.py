@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -63,7 +64,11 @@ def find_checkpoint(name: str, experiment: str) -> Path:
 
 def shipped_model(scan: str, channels: int) -> ChosenModel:
     """The shipped weights for a scan order and number of channels."""
-    path = SHIPPED / SHIPPED_FILES[scan, channels]
+    return _shipped(SHIPPED / SHIPPED_FILES[scan, channels])
+
+
+@cache
+def _shipped(path: Path) -> ChosenModel:
     return ChosenModel(read_model(path), path)
 
 
@@ -99,8 +104,8 @@ def model_for_file(fingerprint: bytes, candidates: list[ChosenModel]) -> ChosenM
             return candidate
     for name in sorted(set(SHIPPED_FILES.values())):
         if (SHIPPED / name).is_file():
-            shipped = read_model(SHIPPED / name)
-            if shipped.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
-                return ChosenModel(shipped, SHIPPED / name)
+            shipped = _shipped(SHIPPED / name)
+            if shipped.model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
+                return shipped
     given = ", ".join(candidate.model.name for candidate in candidates) or "the shipped weights only"
     raise ModelError(f"coded with model {fingerprint[:8].hex()}, at hand: {given}; give that model as checkpoint_file")

@@ -1,0 +1,239 @@
+"""P59 from Python: images to bytes and back, losslessly, and a Pillow plugin.
+
+    import p59
+    data = p59.encode(image)            # a Pillow image, an array (H, W) or (H, W, C), or the path of an image file
+    image = p59.decode(data)            # a Pillow image; p59.decode_array(data) gives an array
+
+Importing this module registers the plugin: then Image.open("x.p59") and image.save("x.p59") work. See docs/python.md.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageFile, ImagePalette
+
+from coders.backends import Backend, backend_for, device_of
+from coders.container import MAGIC, PIXEL_LIMIT, Container
+from coders.image_codec import decode_picture, encode_picture
+from coders.picture import Picture, same_picture
+from coders.scan import SCANS
+from datasets.metadata import info_of
+from datasets.pictures import image_of, picture_of, picture_of_samples, read_picture
+from models.frozen import FINGERPRINT_BYTES, FrozenModel
+from models.model_file import read_model
+from models.store import model_for_file, shipped_model
+from utils.errors import FormatError, InputError, LosslessError, ModelError, P59Error, RequestError
+
+__all__ = [
+    "FormatError",
+    "InputError",
+    "LosslessError",
+    "ModelError",
+    "P59Error",
+    "RequestError",
+    "add_model",
+    "decode",
+    "decode_array",
+    "encode",
+]
+
+AnyImage = Image.Image | np.ndarray | str | os.PathLike
+AnyModel = FrozenModel | str | os.PathLike
+
+#: Models beside the shipped ones that decoding looks for, by the fingerprint that files name.
+_models: dict[bytes, FrozenModel] = {}
+
+
+def encode(
+    image: AnyImage,
+    *,
+    order: str = "wavefront",
+    model: AnyModel | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+    verify: bool = False,
+    pixel_limit: int = PIXEL_LIMIT,
+) -> bytes:
+    """The .p59 file of an image.
+
+    image       a Pillow image, an array (H, W) or (H, W, 1 to 4) of uint8 or uint16 (bool: bilevel), or a file's path.
+                Pillow reads 16-bit colour as 8 bits: give such a file's path, or its image not yet loaded
+    order       sequential, wavefront or diagonal
+    model       a frozen model or its file, used for as many channels as it codes; the rest, and the default: shipped
+    threads     default: all cores
+    verify      decode the file again and compare, before it is returned
+
+    Raises P59Error: InputError for an image that is not coded, RequestError for an argument that is not allowed,
+    ModelError for a model file that cannot be used, LosslessError where verifying fails.
+    """
+    if order not in SCANS:
+        raise RequestError(f"order is {order!r}; allowed are {', '.join(SCANS)}")
+    picture, backend = _picture(image, pixel_limit), _backend(device, threads)
+    given = None if model is None else _model(model)
+
+    def network(channels: int) -> FrozenModel:
+        fits = given is not None and given.description.channels == channels
+        return given if fits else shipped_model(order, channels).model
+
+    data = encode_picture(picture, network, SCANS[order], backend)
+    if verify and not same_picture(_decoded(Container.from_bytes(data, pixel_limit), given, backend), picture):
+        raise LosslessError("the file just encoded does not decode to the image; report this as a bug")
+    return data
+
+
+def decode(
+    data: bytes,
+    *,
+    model: AnyModel | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+    pixel_limit: int = PIXEL_LIMIT,
+) -> Image.Image:
+    """The image of a .p59 file, with its metadata in `info`. Arguments as in `encode`.
+
+    Raises P59Error: FormatError where the file is damaged, has more than `pixel_limit` pixels, or 16-bit colour, which
+    Pillow has no mode for; ModelError where its model is not at hand; LosslessError where pixels differ.
+    """
+    return image_of(_picture_in(data, model, threads, device, pixel_limit))
+
+
+def decode_array(
+    data: bytes,
+    *,
+    model: AnyModel | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+    pixel_limit: int = PIXEL_LIMIT,
+) -> np.ndarray:
+    """The samples of a .p59 file, uint8 or uint16: (H, W) for gray, bilevel (bool) and indices, else (H, W, C).
+
+    Raises what `decode` raises, but takes 16-bit colour.
+    """
+    picture = _picture_in(data, model, threads, device, pixel_limit)
+    samples = picture.samples if picture.samples.shape[2] > 1 else picture.samples[:, :, 0]
+    return samples.astype(bool) if picture.mode.name == "1" else samples
+
+
+def add_model(model: AnyModel) -> None:
+    """From now on, decoding in this process finds this frozen model; so do files opened with Pillow.
+
+    Raises ModelError where the file cannot be used.
+    """
+    added = _model(model)
+    _models[added.fingerprint[:FINGERPRINT_BYTES]] = added
+
+
+def _picture(image: AnyImage, pixel_limit: int) -> Picture:
+    if isinstance(image, str | os.PathLike):
+        return read_picture(Path(image), pixel_limit)
+    if isinstance(image, np.ndarray) and image.dtype != bool:
+        picture = picture_of_samples(image)
+    else:
+        if not isinstance(image, Image.Image | np.ndarray):
+            raise InputError(f"image is a {type(image).__name__}; give a Pillow image, an array or a path")
+        if isinstance(image, np.ndarray) and (image.ndim != 2 or not image.size):
+            raise InputError(f"array {image.shape} of bool is no image; bilevel images are (H, W)")
+        try:
+            picture = picture_of(Image.fromarray(image) if isinstance(image, np.ndarray) else image)
+        except P59Error:
+            raise
+        except Exception as error:  # Pillow's plugins raise many types for files that are damaged
+            raise InputError(f"the image cannot be loaded ({error}); give one that Pillow reads") from error
+    if picture.height * picture.width > pixel_limit:
+        raise InputError(f"{picture.height}x{picture.width} pixels are more than the limit; raise pixel_limit")
+    return picture
+
+
+def _picture_in(data: bytes, model: AnyModel | None, threads: int | None, device: str, pixel_limit: int) -> Picture:
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise FormatError(f"data is a {type(data).__name__}; give the bytes of a .p59 file")
+    container = Container.from_bytes(bytes(data), pixel_limit)
+    return _decoded(container, None if model is None else _model(model), _backend(device, threads))
+
+
+def _decoded(container: Container, given: FrozenModel | None, backend: Backend) -> Picture:
+    def find(fingerprint: bytes) -> FrozenModel:
+        if given is not None and given.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
+            return given
+        return _models.get(fingerprint) or model_for_file(fingerprint, []).model
+
+    return decode_picture(container, find, backend)
+
+
+def _model(model: AnyModel) -> FrozenModel:
+    return model if isinstance(model, FrozenModel) else read_model(Path(model))
+
+
+def _backend(device: str, threads: int | None) -> Backend:
+    if threads is not None and threads < 1:
+        raise RequestError(f"threads is {threads}; it must be at least 1")
+    return backend_for(device_of(device), threads)
+
+
+class P59ImageFile(ImageFile.ImageFile):
+    """Pillow's view of a .p59 file: size, mode and info are known when it is opened, samples decoded when first used.
+
+    Raises OSError, as Pillow's own plugins do, where the file or its model cannot be used.
+    """
+
+    format = "P59"
+    format_description = "P59 learned lossless image"
+
+    def _open(self) -> None:
+        data = self.fp.read()
+        if not _accept(data):
+            raise SyntaxError("not a P59 file")
+        self._container = container = _as_os_error(partial(Container.from_bytes, data, PIXEL_LIMIT))
+        if container.mode.wide and container.mode.name != "I;16":
+            raise OSError(f"Pillow has no mode for {container.mode.name}; use p59.decode_array")
+        self._mode, self._size = container.mode.name, (container.width, container.height)
+        facts = (self.mode, container.palette, container.transparency, container.metadata)
+        self.info.update(_as_os_error(partial(info_of, *facts)))
+        if container.palette:
+            self.palette = ImagePalette.ImagePalette("RGB", container.palette)
+        self.tile = []
+
+    def load(self):
+        if self._im is None:
+            picture = _as_os_error(partial(_decoded, self._container, None, _backend("auto", None)))
+            self.im = image_of(picture).im
+            if self.fp is not None and self._exclusive_fp:  # as Pillow does once all is loaded
+                self.fp.close()
+            self.fp = None
+        return Image.Image.load(self)
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix[: len(MAGIC)] == MAGIC
+
+
+def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    """Pillow's save. Keywords: those of `encode`, and what replaces entries of `info` (icc_profile, exif, dpi ...)."""
+    options = dict(image.encoderinfo)
+    keywords = {key: options.pop(key) for key in ("order", "model", "threads", "device", "verify") if key in options}
+    exif = options.get("exif")
+    if isinstance(exif, Image.Exif):
+        options["exif"] = exif.tobytes()
+    before, image.info = image.info, {**image.info, **options}
+    try:
+        file.write(_as_os_error(partial(encode, image, **keywords)))
+    finally:
+        image.info = before
+
+
+def _as_os_error(action):
+    try:
+        return action()
+    except P59Error as error:
+        raise OSError(str(error)) from error
+
+
+Image.register_open(P59ImageFile.format, P59ImageFile, _accept)
+Image.register_save(P59ImageFile.format, _save)
+Image.register_extension(P59ImageFile.format, ".p59")
+Image.register_mime(P59ImageFile.format, "image/x-p59")
