@@ -36,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     except P59Error as error:
         complain(f"error: {error}")
         return error.exit_status
+    except OSError as error:
+        complain(f"error: {error}; check the paths of the request")
+        return RequestError.exit_status
     except MemoryError:
         complain("error: out of memory; use fewer threads, smaller images, or a machine with more")
         return RequestError.exit_status

@@ -28,7 +28,8 @@ def find_images(sources: str | list[str]) -> list[Path]:
     for source in [sources] if isinstance(sources, str | Path) else sources:
         path = Path(source).expanduser()
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_ENDINGS)
+            named = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_ENDINGS)
+            inside = sorted(file for file in named if not file.is_dir())
             if not inside:
                 raise InputError(
                     f"no image in directory {str(path)!r}; known endings: {' '.join(sorted(IMAGE_ENDINGS))}"

@@ -147,7 +147,7 @@ def read_config(path: str, overrides: list[str]) -> tuple[EasyDict, Notes]:
         key, equals, text = override.partition("=")
         if not equals:
             raise RequestError(f"argument {override!r} is no override; write key=value, for example num_threads=1")
-        values[key] = _override_value(text)
+        values[key] = _override_value(key, text)
     config = EasyDict({name: key.default for name, key in KEYS.items()})
     for name, value in values.items():
         obsolete = next((why for start, why in OBSOLETE.items() if name.startswith(start)), None)
@@ -168,18 +168,21 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise RequestError(
             f"configuration {str(path)!r} cannot be read ({error.strerror}); give a JSON file"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"configuration {str(path)!r} is not valid JSON ({error})") from error
     if not isinstance(values, dict):
         raise RequestError(f'configuration {str(path)!r} is not a JSON object; write {{"mode": ...}}')
     return values
 
 
-def _override_value(text: str) -> Any:
+def _override_value(name: str, text: str) -> Any:
+    """JSON where that is a value the key takes, else the text itself: a directory may be called 2024."""
     try:
-        return json.loads(text)
-    except ValueError:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
         return text
+    types = KEYS[name].types if name in KEYS else ()
+    return text if value is not None and str in types and not isinstance(value, types) else value
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -197,7 +200,7 @@ def _checked(name: str, value: Any) -> Any:
         raise RequestError(f"{name} is {value!r}; a list holds paths: {key.help}")
     if key.allowed and value not in key.allowed:
         raise RequestError(f"{name} is {value!r}; allowed are {', '.join(map(str, key.allowed))}")
-    if (key.least is not None and value < key.least) or (key.most is not None and value > key.most):
+    if (key.least is not None and not value >= key.least) or (key.most is not None and not value <= key.most):
         most = "" if key.most is None else f" and at most {key.most}"
         raise RequestError(f"{name} is {value!r}; it must be at least {key.least}{most}")
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,11 @@ def task_of(config: EasyDict, notes: Notes) -> Callable[[], int]:
     return RUN_MODES[config.run_mode](config, notes)
 
 
+def is_directory(text: str) -> bool:
+    """Whether a path is written as a directory, with a slash at its end."""
+    return text.endswith(("/", os.sep))
+
+
 def scan_of(config: EasyDict) -> Scan:
     return ORDERS[config.run_type, config.decoder_method]
 
@@ -53,9 +59,12 @@ def _encode(config: EasyDict, notes: Notes) -> Callable[[], int]:
     for key in ("H", "W"):
         if config[key] is not None:
             notes.append(f"key {key!r} is ignored: the whole image is coded")
+    sources = required(config, "test_data", "give the images to encode: a file, a directory or a list")
+    target = required(config, "bitstream_path", "give a directory for the .p59 files, or one file")
     task = encode.EncodeTask(
-        sources=required(config, "test_data", "give the images to encode: a file, a directory or a list"),
-        target=Path(required(config, "bitstream_path", "give a directory for the .p59 files, or one file")),
+        sources=sources,
+        target=Path(target).expanduser(),
+        into_directory=is_directory(target),
         scan=scan_of(config),
         models=models_of(config),
         backend=backend_of(config),
@@ -73,8 +82,9 @@ def _decode(config: EasyDict, notes: Notes) -> Callable[[], int]:
     if target is None:
         raise RequestError("output_path is missing; give a directory for the decoded images, or one .png file")
     task = decode.DecodeTask(
-        source=Path(required(config, "bitstream_path", "give a .p59 file or a directory of them")),
-        target=Path(target),
+        source=Path(required(config, "bitstream_path", "give a .p59 file or a directory of them")).expanduser(),
+        target=Path(target).expanduser(),
+        into_directory=is_directory(target),
         models=models_of(config),
         backend=backend_of(config),
         height=config.H,
@@ -101,13 +111,14 @@ def _freeze(config: EasyDict, notes: Notes) -> Callable[[], int]:
     checkpoint = find_checkpoint(name, config.exp_name)
     target = config.frozen_path or str(checkpoint.with_name(checkpoint.name.split(".")[0] + ".safetensors"))
     return partial(
-        freeze.run, freeze.FreezeTask(checkpoint, Path(target), config.calibration_data or config.train_data)
+        freeze.run,
+        freeze.FreezeTask(checkpoint, Path(target).expanduser(), config.calibration_data or config.train_data),
     )
 
 
 def _demo(config: EasyDict, notes: Notes) -> Callable[[], int]:
     task = demo.DemoTask(
-        directory=Path(required(config, "bitstream_path", "give a directory to work in")),
+        directory=Path(required(config, "bitstream_path", "give a directory to work in")).expanduser(),
         models=models_of(config),
         backend=backend_of(config),
         sources=config.test_data,

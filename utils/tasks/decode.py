@@ -14,7 +14,7 @@ from coders.image_codec import decode_picture, scan_named
 from datasets.png import png_of
 from utils.errors import FormatError, InputError, P59Error, RequestError
 from utils.files import write_whole
-from utils.tasks.encode import ENDING, conclude, output_paths
+from utils.tasks.encode import ENDING, conclude, names_file, output_paths
 from utils.tasks.models import ModelChoice
 from utils.tasks.report import TIMING_FORMATS, TIMING_HEADERS, say, timing_row
 
@@ -34,16 +34,16 @@ class DecodeTask:
     width: int | None = None
     skip_existing: bool = False
     pixel_limit: int = PIXEL_LIMIT
+    into_directory: bool = False
 
 
 def run(task: DecodeTask) -> int:
     """Decode all files; failures are listed at the end. Returns the exit status."""
-    if task.target.suffix.lower() not in ("", ".png") and not task.target.is_dir():
-        raise RequestError(
-            f"output_path is {str(task.target)!r}; restored images are PNG files, name a .png or a directory"
-        )
+    if names_file(task.target, task.into_directory) and task.target.suffix.lower() != ".png":
+        path = str(task.target)
+        raise RequestError(f"output_path is {path!r}; restored images are PNG files, name a .png or a directory")
     files = find_streams(task.source)
-    outputs = output_paths(files, str(task.source), task.target, ".png")
+    outputs = output_paths(files, str(task.source), task.target, ".png", task.into_directory)
     if task.backend.note:
         say(task.backend.note)
     rows, failures, skipped = [], [], 0
@@ -74,7 +74,7 @@ def find_streams(source: Path) -> list[Path]:
     """The .p59 files of a path. Raises InputError where there are none."""
     if source.is_file():
         return [source]
-    found = sorted(source.rglob(f"*{ENDING}")) if source.is_dir() else []
+    found = sorted(file for file in source.rglob(f"*{ENDING}") if file.is_file()) if source.is_dir() else []
     if not found:
         what = "holds no .p59 file" if source.is_dir() else "does not exist"
         raise InputError(f"bitstream_path {str(source)!r} {what}; give a .p59 file or a directory of them")

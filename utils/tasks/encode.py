@@ -28,7 +28,7 @@ ENDING = ".p59"
 
 @dataclass(frozen=True)
 class EncodeTask:
-    """Encode `sources` into `target`: a directory, or one file where it ends in .p59 or another file ending."""
+    """Encode `sources` into `target`: a directory, or one file (see `names_file`)."""
 
     sources: str | list[str]
     target: Path
@@ -38,12 +38,13 @@ class EncodeTask:
     verify: bool = True
     skip_existing: bool = False
     pixel_limit: int = PIXEL_LIMIT
+    into_directory: bool = False
 
 
 def run(task: EncodeTask) -> int:
     """Encode all images; failures are listed at the end. Returns the exit status."""
     files = find_images(task.sources)
-    outputs = output_paths(files, task.sources, task.target, ENDING)
+    outputs = output_paths(files, task.sources, task.target, ENDING, task.into_directory)
     if task.backend.note:
         say(task.backend.note)
     task.models.given()
@@ -76,17 +77,34 @@ def _encoded(picture: Picture, task: EncodeTask) -> bytes:
     return data
 
 
-def output_paths(files: list[Path], sources: str | list[str], target: Path, ending: str) -> list[Path]:
+def names_file(target: Path, into_directory: bool) -> bool:
+    """Whether `target` is one file: it has an ending and neither exists as a directory nor was written as one."""
+    return bool(target.suffix) and not into_directory and not target.is_dir()
+
+
+def output_paths(
+    files: list[Path], sources: str | list[str], target: Path, ending: str, into_directory: bool = False
+) -> list[Path]:
     """One output for each input: `target` itself where it names a file, else <target>/<sub-folders>/<stem><ending>.
 
     Sub-folders are those below a source directory. Where inputs of a folder differ in nothing but their endings, or in
     upper and lower case, which some file systems do not tell apart, their outputs keep the endings: <name><ending>.
-    Raises RequestError where two inputs would still share an output.
+    Raises RequestError where two inputs would still share an output, or an output is one of the inputs.
     """
-    if target.suffix and not target.is_dir():
-        if len(files) != 1:
-            raise RequestError(f"{str(target)!r} names one file, but there are {len(files)} inputs; give a directory")
-        return [target]
+    if not names_file(target, into_directory):
+        outputs = _outputs_inside(files, sources, target, ending)
+    elif len(files) == 1:
+        outputs = [target]
+    else:
+        raise RequestError(f"{str(target)!r} names one file, but there are {len(files)} inputs; give a directory")
+    inputs = {file.resolve() for file in files}
+    for output in outputs:
+        if output.resolve() in inputs:
+            raise RequestError(f"{str(output)!r} is an input and would be overwritten; name another output")
+    return outputs
+
+
+def _outputs_inside(files: list[Path], sources: str | list[str], target: Path, ending: str) -> list[Path]:
     roots = [Path(source).expanduser() for source in ([sources] if isinstance(sources, str) else sources)]
     inside = [file.relative_to(next((root for root in roots if file.is_relative_to(root)), file)) for file in files]
     inside = [Path(file.name) if path == Path() else path for file, path in zip(files, inside, strict=True)]

@@ -42,7 +42,13 @@ class ModelChoice:
             raise InputError(
                 f"image has {channels} channels, num_color_channels is {self.channels}; convert it or remove that key"
             )
-        return self.given() or self._remember((scan.name, channels), lambda: shipped_model(scan.name, channels))
+        chosen = self.given() or self._remember((scan.name, channels), lambda: shipped_model(scan.name, channels))
+        coded = chosen.model.description.channels
+        if coded != channels:
+            raise InputError(
+                f"image has {channels} channels, model {chosen.source} codes {coded}; choose another model"
+            )
+        return chosen
 
     def network(self, scan: Scan, channels: int) -> FrozenModel:
         """The model for plane groups of 3 or 1 channels: the given one where it codes so many, else the shipped one."""
