@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
 from coders.backends import backend_for
-from coders.container import Container, pixel_checksum
+from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_image, encode_image
 from coders.scan import SCANS
 from datasets.images import open_image, samples_of
@@ -33,7 +34,7 @@ REPEATS, REPEAT_SECONDS = 3, 3.0
 class Job:
     """Measure image file `path` with `codec`.
 
-    size      (H, W): the image is repeated, mirrored, or cropped to it, and timed more than once; None: as it is
+    size      (H, W): cropped to it, or put together with `others`, and timed more than once; None: as it is
     models    for ours: model file of each number of channels
     device    for ours: a PyTorch device name
     """
@@ -48,7 +49,8 @@ class Job:
     threads: int = 1
     workers: int = 1
     size: tuple[int, int] | None = None
-    pixel_limit: int = 1 << 30
+    others: tuple[Path, ...] = ()
+    pixel_limit: int = PIXEL_LIMIT
     commit: str = ""
     machine: str = ""
 
@@ -71,9 +73,7 @@ def run_job(job: Job) -> Row:
     try:
         image = _image(job)
         height, width, channels = image.shape
-        row = replace(
-            row, height=height, width=width, channels=channels, pixels=pixel_checksum(image).hex(), versions=""
-        )
+        row = replace(row, height=height, width=width, channels=channels, pixels=_checksum(image))
         row, measured = _ours(row, image, job) if job.codec == OURS else _other(row, image, job)
     except Exception as error:  # other people's codecs may raise anything; an evaluation names it and goes on
         return replace(row, error=f"{type(error).__name__}: {error}"[:300])
@@ -87,13 +87,34 @@ def run_job(job: Job) -> Row:
 
 
 def _image(job: Job) -> np.ndarray:
-    image = samples_of(open_image(job.path), job.pixel_limit)
+    image = _read(job.path, job.pixel_limit)
+    return image if job.size is None else _mosaic(image, job)
+
+
+def _read(path: Path, pixel_limit: int) -> np.ndarray:
+    image = samples_of(open_image(path, pixel_limit), pixel_limit)
     if image.dtype != np.uint8:
-        raise InputError(f"{job.path.name} has {image.dtype} samples; the comparison is of 8-bit images")
-    if job.size is None:
-        return image
-    missing = [(0, max(0, wanted - have)) for wanted, have in zip(job.size, image.shape, strict=False)]
-    return np.ascontiguousarray(np.pad(image, (*missing, (0, 0)), "symmetric")[: job.size[0], : job.size[1]])
+        raise InputError(f"{path.name} has {image.dtype} samples; the comparison is of 8-bit images")
+    return image
+
+
+def _mosaic(image: np.ndarray, job: Job) -> np.ndarray:
+    """An image of `job.size`: the first one cropped, or beside and above the others, each cut to the first's size.
+
+    Different images, because repeating one would let codecs that copy from afar do so. A narrow one among broad ones
+    is turned; where there are too few images, or one is too small, it is mirrored at its edges.
+    """
+    (height, width), (tile_height, tile_width) = job.size, image.shape[:2]
+    across, down = -(-width // tile_width), -(-height // tile_height)
+    tiles = [image]
+    for number in range(1, across * down):
+        tile = _read(job.others[(number - 1) % len(job.others)], job.pixel_limit) if job.others else image
+        if (tile.shape[0] > tile.shape[1]) != (tile_height > tile_width):
+            tile = np.rot90(tile)
+        short = [(0, max(0, wanted - have)) for wanted, have in zip(image.shape[:2], tile.shape, strict=False)]
+        tiles.append(np.pad(tile, (*short, (0, 0)), "symmetric")[:tile_height, :tile_width])
+    rows = [np.concatenate(tiles[start : start + across], 1) for start in range(0, across * down, across)]
+    return np.ascontiguousarray(np.concatenate(rows, 0)[:height, :width])
 
 
 def _ours(row: Row, image: np.ndarray, job: Job) -> tuple[Row, Measured]:
@@ -152,6 +173,10 @@ def _timed(action: Callable, repeat: bool):
         if spent > REPEAT_SECONDS:
             break
     return result, least
+
+
+def _checksum(image: np.ndarray) -> str:
+    return blake2b(np.ascontiguousarray(image), digest_size=8).hexdigest()
 
 
 @cache

@@ -15,6 +15,8 @@ from utils.evaluation.jobs import Job
 from utils.evaluation.machine import commit_of, machine_of
 from utils.evaluation.rows import TIMING
 
+#: At most this many images besides the first make up a larger image to time.
+MOSAIC_IMAGES = 63
 #: For one model choice of ours: frozen model file of each scan order and number of channels.
 ModelFiles = dict[str, dict[int, Path]]
 
@@ -28,7 +30,7 @@ class Plan:
     devices   of ours: the first for rates, all of them for times
     workers   images at a time while rates are measured
     threads   of each codec that uses them: while rates are measured; times with one thread and with `all_threads`
-    sizes     (H, W) to time, one by one with nothing else running; the first image is made as large
+    sizes     (H, W) to time, one by one with nothing else running
     """
 
     sources: str | list[str]
@@ -66,10 +68,11 @@ def rate_jobs(plan: Plan) -> Iterator[Job]:
 
 
 def timing_jobs(plan: Plan) -> Iterator[Job]:
-    """The first image, made as large as each size, through every codec."""
-    _, image, path = next(data_sets(plan.sources))
+    """An image of each size, made of the first data set's images, through every codec."""
+    (first, image, path), *rest = data_sets(plan.sources)
+    others = tuple(other for data_set, _, other in rest if data_set == first)[:MOSAIC_IMAGES]
     for height, width in plan.sizes:
-        base = _base(plan, path, f"{TIMING} {height}x{width}", image, size=(height, width))
+        base = _base(plan, path, f"{TIMING} {height}x{width}", image, size=(height, width), others=others)
         yield from _variants(base, plan, plan.devices, tuple(sorted({1, plan.all_threads})))
 
 

@@ -104,36 +104,38 @@ def _rate_time(figure: Figure, scheme: str, points: dict[str, tuple[float, float
     for codec, (seconds, bpsp) in points.items():
         mine = codec.startswith(OURS)
         axes.plot(seconds, bpsp, "D" if mine else "o", color=ours if mine else others, markersize=7 if mine else 6)
-    colours = {codec: ours if codec.startswith(OURS) else None for codec in points}
+    colours = {codec: ours if codec.startswith(OURS) else others for codec in points}
     _place_labels(figure, axes, points, colours)
 
 
 def _place_labels(figure: Figure, axes: Axes, points: dict, colours: dict) -> None:
-    """Name each point where the name covers no point, no other name and no edge; else where it is tried last."""
+    """Name each point where its name is clear of the other points, names and the edge; a line leads to a far one."""
     figure.draw_without_rendering()
     renderer, frame = figure.canvas.get_renderer(), axes.get_window_extent()
-    dots = [axes.transData.transform(point) for point in points.values()]
+    dots = {codec: axes.transData.transform(point) for codec, point in points.items()}
     taken: list[Bbox] = []
     for codec, point in sorted(points.items(), key=lambda item: item[1][1]):
-        text = axes.annotate(
-            codec, point, (0, 0), textcoords="offset points", va="center", fontsize=9, color=colours[codec]
-        )
-        for x, y in _OFFSETS:
-            text.set_position((x, y))
-            text.set_ha("left" if x > 0 else "right" if x < 0 else "center")
-            box = text.get_window_extent(renderer).padded(2)
-            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-            if inside and not box.count_overlaps(taken) and not any(box.contains(*dot) for dot in dots):
+        look = {"color": colours[codec], "fontsize": 9, "va": "center"}
+        text = axes.annotate(codec, point, (0, 0), textcoords="offset points", **look)
+        others = [dot for other, dot in dots.items() if other != codec]
+        for place in _PLACES:
+            text.set_position(place)
+            text.set_ha("left" if place[0] > 0 else "right" if place[0] < 0 else "center")
+            box = text.get_window_extent(renderer)
+            room = box.padded(2)
+            inside = frame.x0 <= room.x0 and room.x1 <= frame.x1 and frame.y0 <= room.y0 and room.y1 <= frame.y1
+            if inside and not room.count_overlaps(taken) and not any(box.padded(14).contains(*dot) for dot in others):
                 break
-        taken.append(box)
+        taken.append(room)
+        if place in _FAR:
+            line = {"arrowstyle": "-", "linewidth": 0.7, "color": colours[codec]}
+            axes.annotate("", point, place, textcoords="offset points", arrowprops=line)
 
 
-#: Where a name is tried, in points from its point: beside it, above and below, then farther.
-_OFFSETS = [
-    (x * reach, y * reach)
-    for reach in (1, 1.6)
-    for x, y in ((9, 0), (-9, 0), (0, 13), (0, -13), (8, 11), (-8, 11), (8, -11), (-8, -11))
-]
+_AROUND = ((9, 0), (-9, 0), (0, 13), (0, -13), (8, 11), (-8, 11), (8, -11), (-8, -11))
+_FAR = [(x * reach, y * reach) for reach in (2, 3, 4) for x, y in _AROUND]
+#: Where a name is tried, in points from its point: around it, then farther.
+_PLACES = [*_AROUND, *_FAR]
 
 
 def _size_time(figure: Figure, scheme: str, rows: list[Row]) -> None:

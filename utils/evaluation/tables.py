@@ -22,18 +22,18 @@ NOTHING = "-"
 
 @dataclass(frozen=True)
 class Table:
-    """`texts`: the number of first columns that hold words; the others hold figures. `note` explains the figures."""
+    """`texts`: the columns that hold words; the others hold figures. `note` explains the figures."""
 
     name: str
     title: str
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    texts: int
+    texts: set[int]
     note: str
 
     @property
     def alignments(self) -> tuple[str, ...]:
-        return tuple("left" if column < self.texts else "right" for column in range(len(self.headers)))
+        return tuple("left" if column in self.texts else "right" for column in range(len(self.headers)))
 
     def markdown(self) -> str:
         if not self.rows:
@@ -105,7 +105,7 @@ def rate_table(rows: list[Row]) -> Table:
     )
     if ours:
         note += " By channel: ideal bits per sample of red / green / blue."
-    return Table("rate", "Rate", tuple(headers), tuple(lines), 1, f"{note} {settings}.".strip())
+    return Table("rate", "Rate", tuple(headers), tuple(lines), {0}, f"{note} {settings}.".strip())
 
 
 def _mean_rate(rows: list[Row], images: int) -> str:
@@ -146,7 +146,7 @@ def time_table(rows: list[Row]) -> Table:
         "Seconds of encoding / decoding one image in memory, least of three runs, one codec at a time; "
         f"MP/s: megapixels per second, encoding / decoding, of the largest size timed. {machines}."
     )
-    return Table("time", "Time", headers, tuple(lines), 2, note)
+    return Table("time", "Time", headers, tuple(lines), {0, 1}, note)
 
 
 def _speed(row: Row) -> str:
@@ -166,11 +166,11 @@ def complexity_table(rows: list[Row]) -> Table:
         kodak = once_each([row for row in group if row.data_set.lower() == "kodak"])
         rate = f"{fmean(row.bpsp for row in kodak):.3f}" if kodak else NOTHING
         for parameters, macs in sorted({(row.parameters, row.macs) for row in group}):
-            lines.append((codec, "computed from the model; rate measured", f"{parameters:,}", f"{macs:,}", rate))
+            lines.append((codec, f"{parameters:,}", f"{macs:,}", rate, "computed from the model; rate measured"))
     for other in PUBLISHED:
         macs = NOTHING if other.macs is None else f"{other.macs:,.0f}"
         rate = NOTHING if other.kodak is None else f"{other.kodak:.3f}".rstrip("0")
-        lines.append((other.name, other.note, f"{other.parameters:,.0f}", macs, rate))
-    headers = ("codec", "figures", "parameters", "MACs per pixel", "Kodak bpsp")
+        lines.append((other.name, f"{other.parameters:,.0f}", macs, rate, other.note))
+    headers = ("codec", "parameters", "MACs per pixel", "Kodak bpsp", "figures")
     note = "MAC: multiply-accumulate of the network. Published figures are their authors'; a dash: not stated."
-    return Table("complexity", "Complexity", headers, tuple(lines), 2, note)
+    return Table("complexity", "Complexity", headers, tuple(lines), {0, 4}, note)

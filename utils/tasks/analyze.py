@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
+from coders.container import PIXEL_LIMIT
 from coders.recorder import record
 from coders.scan import Scan
 from datasets.images import find_images, open_image, samples_of
+from datasets.png import png_bytes
 from utils.analysis import (
     CHANNEL_NAMES,
     Region,
@@ -42,7 +42,7 @@ class AnalyzeTask:
     models: ModelChoice
     device: str = "cpu"
     block: int = 32
-    pixel_limit: int = 1 << 30
+    pixel_limit: int = PIXEL_LIMIT
 
 
 def run(task: AnalyzeTask) -> int:
@@ -61,7 +61,7 @@ def run(task: AnalyzeTask) -> int:
 
 
 def _analyze(path: Path, folder: Path, task: AnalyzeTask) -> None:
-    image = samples_of(open_image(path), task.pixel_limit)
+    image = samples_of(open_image(path, task.pixel_limit), task.pixel_limit)
     if image.dtype != np.uint8 or image.shape[2] not in CHANNEL_NAMES:
         raise InputError(f"image is {image.shape} {image.dtype}; 8-bit RGB and gray images are analyzed")
     model = task.models.for_image(task.scan, image.shape[2]).model
@@ -72,8 +72,8 @@ def _analyze(path: Path, folder: Path, task: AnalyzeTask) -> None:
     files = {
         "bits.png": bits_figure(recorded.bits, regions[:LISTED], path.name),
         "prediction_and_residual.png": prediction_figure(image, recorded, path.name),
-        "prediction.png": _png(prediction_image(recorded)),
-        "residual.png": _png(residual_image(image, recorded)),
+        "prediction.png": png_bytes(prediction_image(recorded)),
+        "residual.png": png_bytes(residual_image(image, recorded)),
         "regions.tsv": "".join("\t".join(map(_cell, row)) + "\n" for row in [headers, *rows]).encode(),
     }
     for name, data in files.items():
@@ -101,9 +101,3 @@ def _table(regions: list[Region], bits: np.ndarray) -> tuple[list[str], list[lis
 
 def _cell(value) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _png(samples: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(samples.squeeze(2) if samples.shape[2] == 1 else samples).save(buffer, "PNG")
-    return buffer.getvalue()

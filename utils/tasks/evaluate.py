@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from coders.container import PIXEL_LIMIT
 from coders.scan import SCANS
 from models.store import SHIPPED, SHIPPED_FILES, chosen_model, find_checkpoint
 from utils.evaluation.codecs import CODECS, OURS
@@ -49,7 +50,7 @@ class EvaluateTask:
     workers: int | None = None
     threads: int | None = None
     sizes: tuple[tuple[int, int], ...] = ()
-    pixel_limit: int = 1 << 30
+    pixel_limit: int = PIXEL_LIMIT
 
 
 def run(task: EvaluateTask) -> int:

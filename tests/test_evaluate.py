@@ -1,0 +1,298 @@
+"""Evaluation: other codecs, rows that survive interruption, tables from rows, jobs in processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import main as command_line
+from tests.helpers import ROOT, random_image
+from utils.errors import InputError
+from utils.evaluation import codecs
+from utils.evaluation.codecs import CODECS, OURS, Codec, add_green, subtract_green
+from utils.evaluation.jobs import Job, run_job
+from utils.evaluation.plan import data_sets
+from utils.evaluation.pool import run_jobs
+from utils.evaluation.readme import fill_tables
+from utils.evaluation.rows import Row, RowFile, read_rows
+from utils.evaluation.tables import Table, tables_of
+from utils.tasks.tables import TablesTask, filled
+
+CONFIG = str(ROOT / "configs" / "evaluate.json")
+README = ROOT / "README.md"
+
+
+def photograph(height: int, width: int, row: int = 0) -> np.ndarray:
+    """(H, W, 3) uint8, cut from a real photograph."""
+    from skimage import data
+
+    return np.ascontiguousarray(data.astronaut()[row : row + height, 100 : 100 + width])
+
+
+def row_of(**values) -> Row:
+    """A row that counts, with some of its values."""
+    kinds = {field.name: {"int": 1, "float": 1.0, "str": ""}[field.type] for field in fields(Row)}
+    return Row(**{**kinds, "data_set": "kodak", "image": "a.png", "codec": "PNG", "device": "cpu", **values})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two small photographs in a folder."""
+    directory = tmp_path / "set"
+    directory.mkdir()
+    for number in range(2):
+        Image.fromarray(photograph(24, 20, 60 * number)).save(directory / f"{number}.png")
+    return directory
+
+
+def evaluate(folder, tmp_path, **overrides) -> int:
+    given = {"num_workers": 0, "timing_sizes": "none", "device": "cpu", **overrides}
+    where = [f"test_data={folder}", f"results_path={tmp_path / 'r.tsv'}", f"output_path={tmp_path / 'report'}"]
+    return command_line.main([CONFIG, *where, *(f"{key}={value}" for key, value in given.items())])
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("shape", [(1, 1, 3), (17, 23, 3), (9, 14, 1)])
+def test_other_codecs_come_back_identical(tmp_path, name, shape):
+    if CODECS[name].missing():
+        pytest.skip(CODECS[name].missing())
+    path = tmp_path / "image.png"
+    image = random_image(*shape)
+    Image.fromarray(image.squeeze(2) if shape[2] == 1 else image).save(path)
+    row = run_job(Job(path, "set", "image", name))
+    assert row.error == ""
+    assert (row.height, row.width, row.channels) == shape
+    assert row.bytes > 0
+    assert row.bpsp == pytest.approx(8 * row.bytes / image.size)
+    assert any(letter.isdigit() for letter in row.versions)
+
+
+def test_jpeg_ls_transform_has_an_inverse():
+    image = random_image(40, 50, kind="noise")
+    np.testing.assert_array_equal(add_green(subtract_green(image)), image)
+    assert subtract_green(np.full((1, 1, 3), 7, np.uint8)).ravel().tolist() == [128, 7, 128]
+
+
+def test_codecs_with_a_colour_transform_beat_those_without():
+    """JPEG 2000 and JPEG-LS without one cost a photograph far more."""
+    import imagecodecs
+
+    image = photograph(128, 128)
+    plain = len(imagecodecs.jpegls_encode(image))
+    assert max(len(CODECS[name].encode(image, 1)) for name in ("JPEG-LS", "JPEG 2000")) < 0.97 * plain
+
+
+def test_flif_is_used_where_it_is_on_the_path(tmp_path, monkeypatch):
+    program = tmp_path / "bin" / "flif"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nif [ "$1" = --version ]; then echo FLIF 0.4; exit; fi\nfor last; do :; done\n'
+                       'case "$1" in -e) cp "$3" "$4";; -d) cp "$2" "$3";; esac\n')  # fmt: skip
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    image = random_image(5, 6)
+    assert CODECS["FLIF"].missing() is None
+    assert CODECS["FLIF"].version() == "FLIF 0.4"
+    np.testing.assert_array_equal(CODECS["FLIF"].decode(CODECS["FLIF"].encode(image, 1), 1), image)
+    program.write_text("#!/bin/sh\necho no room >&2\nexit 3\n")
+    with pytest.raises(Exception, match="returned 3: no room"):
+        CODECS["FLIF"].encode(image, 1)
+
+
+def test_evaluation_writes_rows_tables_plots_and_report(folder, tmp_path, capsys):
+    chosen = 'codecs=["P59","PNG","JPEG XL e7"]'
+    assert evaluate(folder, tmp_path, codecs=chosen.partition("=")[2], timing_sizes='["16x16","40x32"]') == 0
+    rows = read_rows([tmp_path / "r.tsv"])
+    assert {row.data_set for row in rows} == {"set", "timing 16x16", "timing 40x32"}
+    ours = [row for row in rows if row.codec == OURS and row.data_set == "set"]
+    assert [(row.image, row.order) for row in ours] == [
+        (f"{number}.png", order) for number in range(2) for order in ("sequential", "wavefront", "diagonal")
+    ]
+    assert all(row.parameters and row.macs and row.model and row.pixels and row.commit for row in ours)
+    for row in ours:  # the real file costs a little more than the ideal length
+        ideal = sum(map(float, row.channel_bits.split(",")))
+        assert 0 <= row.bytes - ideal / 8 < 60
+    assert {(row.height, row.width) for row in rows if row.is_timing} == {(16, 16), (40, 32)}
+    report = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "http" not in report.replace("http-equiv", "")
+    assert report.count("data:image/png;base64,") == 4
+    assert "P59 wavefront" in (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
+    for name in ("rate_time_light", "rate_time_dark", "size_time_light", "size_time_dark"):
+        with Image.open(tmp_path / "report" / f"{name}.png") as plot:
+            assert plot.width > 600
+    assert "P59 diagonal" in capsys.readouterr().out
+
+
+def test_an_interrupted_evaluation_continues(folder, tmp_path, capsys):
+    assert evaluate(folder, tmp_path, codecs="PNG") == 0
+    results = tmp_path / "r.tsv"
+    whole = results.read_bytes()
+    results.write_bytes(whole[:-25])  # stopped while the last row was written
+    assert len(read_rows([results])) == 1
+    capsys.readouterr()
+    assert evaluate(folder, tmp_path, codecs="PNG") == 0
+    assert "1 measurements were in" in capsys.readouterr().out
+    assert [row.image for row in read_rows([results])] == ["0.png", "1.png"]
+    again = results.read_bytes()
+    assert evaluate(folder, tmp_path, codecs="PNG") == 0
+    assert results.read_bytes() == again
+
+
+def test_a_codec_that_fails_is_named_and_tried_again(folder, tmp_path, capsys, monkeypatch):
+    def wrong(data: bytes, threads: int) -> np.ndarray:
+        decoded = CODECS["PNG"].decode(data, threads).copy()
+        decoded[0, 0, 0] ^= fault
+        return decoded
+
+    fault = 1
+    monkeypatch.setitem(codecs.CODECS, "WebP", Codec("WebP", CODECS["PNG"].encode, wrong, lambda: "1", "broken"))
+    assert evaluate(folder, tmp_path, codecs="WebP") == 1
+    printed = capsys.readouterr()
+    assert "failed: set, 0.png, WebP: LosslessError" in printed.err
+    assert "| WebP    |         - |" in printed.out
+    assert all(row.error for row in read_rows([tmp_path / "r.tsv"]))
+    assert "LosslessError" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    fault = 0
+    assert evaluate(folder, tmp_path, codecs="WebP") == 0
+    assert not any(row.error for row in read_rows([tmp_path / "r.tsv"]))
+
+
+def test_an_image_that_cannot_be_compared_is_a_row(folder, tmp_path, capsys):
+    (folder / "2.png").write_bytes(b"no image")
+    assert evaluate(folder, tmp_path, codecs="PNG") == 1
+    assert "2.png, PNG: InputError" in capsys.readouterr().err
+    assert "(2 of 3)" in (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("codecs", "JPEG_XL_e7", "did you mean 'JPEG XL e7'"),
+        ("orders", "zigzag", "allowed are sequential, wavefront, diagonal"),
+        ("timing_sizes", "large", "height x width"),
+        ("test_data", "nowhere", "does not exist"),
+        ("checkpoint_file", "nothing.safetensors", "does not exist"),
+    ],
+)
+def test_wrong_requests_are_refused(folder, tmp_path, capsys, key, value, said):
+    assert evaluate(folder, tmp_path, **{key: value}) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_data_sets_of_one_name_are_refused(tmp_path):
+    for parent in ("a", "b"):
+        (tmp_path / parent / "set").mkdir(parents=True)
+        Image.fromarray(random_image(2, 2)).save(tmp_path / parent / "set" / "x.png")
+    assert [name for name, _, _ in data_sets(str(tmp_path / "a" / "set"))] == ["set"]
+    with pytest.raises(InputError, match="one name"):
+        list(data_sets([str(tmp_path / "a" / "set"), str(tmp_path / "b" / "set")]))
+
+
+def test_rows_come_back_as_written(tmp_path):
+    rows = [row_of(), row_of(image="b\tc.png", error="broke\non two lines", bpsp=3.25, threads=2)]
+    with RowFile(tmp_path / "r.tsv") as file:
+        for row in rows:
+            file.append(row)
+        file.append(replace(rows[0], bytes=9))  # measured again: the later one counts
+    expected = [replace(rows[1], image="b c.png", error="broke on two lines"), replace(rows[0], bytes=9)]
+    assert read_rows([tmp_path / "r.tsv"]) == expected
+    (tmp_path / "other.tsv").write_text("image\tbytes\n")
+    with pytest.raises(InputError, match="not a table of results"):
+        read_rows([tmp_path / "other.tsv"])
+    with (tmp_path / "r.tsv").open("a") as file:
+        file.write("half a row\n")
+    with pytest.raises(InputError, match="line 5 is damaged"):
+        read_rows([tmp_path / "r.tsv"])
+
+
+def test_tables_say_what_the_rows_hold():
+    ours = {"codec": OURS, "order": "wavefront", "parameters": 58916, "macs": 58368, "channels": 3}
+    rows = [
+        row_of(bpsp=4.0),
+        row_of(image="b.png", bpsp=5.0),
+        row_of(codec="WebP", bpsp=3.0),
+        row_of(codec="WebP", image="b.png", error="broke"),
+        row_of(**ours, model="old", bpsp=2.9, channel_bits="4,2,1", height=2),
+        row_of(**ours, model="new", bpsp=2.5, channel_bits="3,2,1", height=2),
+        row_of(**ours, model="new", image="b.png", bpsp=2.7, channel_bits="5,2,1", height=2),
+        row_of(data_set="timing 1000x2000", height=1000, width=2000, encode_seconds=4.0, decode_seconds=0.125),
+    ]
+    rate, time_, complexity = tables_of(rows)
+    assert rate.headers == ("codec", "kodak (2)", "kodak, by channel")
+    assert rate.rows == (
+        ("PNG", "4.500", "-"),
+        ("WebP", "3.000 (1 of 2)", "-"),
+        ("P59 wavefront", "2.600", "2.00 / 1.00 / 0.50"),
+    )
+    assert time_.rows == (("PNG", "cpu", "1", "4.00 / 0.125", "0.500 / 16.0"),)
+    assert complexity.rows[0][:4] == ("P59 wavefront", "58,916", "58,368", "2.600")
+    assert any("published" in line[-1] for line in complexity.rows)
+    both = tables_of(rows, {"old", "new"})[0]
+    assert [line[0] for line in both.rows][2:] == ["P59 wavefront (old)", "P59 wavefront (new)"]
+
+
+def test_marked_tables_are_filled():
+    table = Table("rate", "Rate", ("codec", "x"), (("PNG", "1.000"),), {0}, "A note.")
+    text = "before\n<!-- table:rate -->\nold\n<!-- end -->\nafter <!-- table:rate -->\n"
+    new = fill_tables(text, [table])
+    assert "old" not in new
+    assert "| PNG" in new
+    assert new.startswith("before\n")
+    assert fill_tables(new, [table]) == new
+    with pytest.raises(InputError, match="names no table"):
+        fill_tables("<!-- table:speed -->\n<!-- end -->", [table])
+
+
+def test_the_tables_of_the_readme_are_those_of_the_committed_results():
+    """`make tables` writes them."""
+    assert filled(TablesTask(ROOT / "results", README)) == README.read_text(encoding="utf-8")
+
+
+def test_processes_give_the_same_rows(folder):
+    jobs = [Job(path, "set", path.name, "PNG") for path in sorted(folder.iterdir())]
+    rows = {row.image: row for row in run_jobs(jobs, 2)}
+    for job in jobs:
+        alone = run_job(job)
+        assert (rows[job.image].bytes, rows[job.image].pixels) == (alone.bytes, alone.pixels)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_an_interrupt_ends_all_processes(tmp_path):
+    directory = tmp_path / "slow"
+    directory.mkdir()
+    Image.fromarray(random_image(1500, 1500, kind="noise")).save(directory / "a.png")
+    where = [f"test_data={directory}", f"results_path={tmp_path / 'r.tsv'}", f"output_path={tmp_path / 'out'}"]
+    arguments = [sys.executable, "main.py", CONFIG, *where, 'codecs=["PNG","WebP"]', "num_workers=1"]
+    running = subprocess.Popen(arguments, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    results = tmp_path / "r.tsv"
+    assert wait_until(lambda: results.exists() and len(read_rows([results])) == 1, 90)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=30)
+    assert running.returncode == command_line.INTERRUPTED
+    assert "Traceback" not in said
+    assert wait_until(lambda: not group_lives(running.pid), 10)
+    assert [row.codec for row in read_rows([results])] == ["PNG"]
+
+
+def wait_until(condition, seconds: float) -> bool:
+    """Whether the condition came true within that time."""
+    give_up = time.monotonic() + seconds
+    while not condition() and time.monotonic() < give_up:
+        time.sleep(0.05)
+    return condition()
+
+
+def group_lives(group: int) -> bool:
+    """Whether any process of a process group is alive."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
