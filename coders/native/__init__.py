@@ -55,12 +55,12 @@ def instruction_sets() -> list[str]:
 
 
 def chosen_instruction_set() -> str:
-    """The one that P59_INSTRUCTION_SET names, else the best. Raises RequestError where it is not one of the machine's."""
+    """The one that P59_INSTRUCTION_SET names, else the best. Raises RequestError where this machine has it not."""
     available = instruction_sets()
     chosen = os.environ.get(INSTRUCTION_SET_VARIABLE) or available[0]
     if chosen not in available:
         raise RequestError(
-            f"{INSTRUCTION_SET_VARIABLE}={chosen!r}: this machine has {', '.join(available)}; unset it or name one of them"
+            f"{INSTRUCTION_SET_VARIABLE}={chosen!r}: this machine has {', '.join(available)}; unset it or name one"
         )
     return chosen
 
@@ -98,7 +98,7 @@ def timed_decode(
 
 
 def ceiling(threads: int | None = None, seconds: float = 0.2) -> float:
-    """int16 multiply-accumulates a second that `threads` cores do in registers only, with the chosen instruction set."""
+    """int16 multiply-accumulates a second that `threads` cores do in registers only, in the chosen instruction set."""
     return _module().ceiling(chosen_instruction_set(), _threads(threads), seconds)
 
 

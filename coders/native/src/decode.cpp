@@ -75,6 +75,13 @@ private:
     // A place in the order of coding: everything in earlier steps, and the rows of `step` above `row`.
     int64_t place(int64_t step, int64_t row) const { return step * (scan_.height + 1) + row; }
 
+    // The first chunk of the next step that has pixels: where rows are shorter than the delay, some steps have none.
+    int64_t place_after(int64_t step) const {
+        do ++step;
+        while (step < scan_.steps() && scan_.first_row(step) == scan_.end_row(step));
+        return place(step, scan_.first_row(step));
+    }
+
     int64_t end_of_chunk(int64_t step, int64_t row) const { return std::min(row + chunk_, scan_.end_row(step)); }
 
     // Work of the threads beside the caller.
@@ -98,8 +105,7 @@ private:
             if (step >= scan_.steps()) return false;
             end = end_of_chunk(step, row);
             if (coded_.load(std::memory_order_acquire) < place(step - 1, end)) return false;
-        } while (!next_.compare_exchange_weak(next, end < scan_.end_row(step) ? place(step, end)
-                                                                                : place(step + 1, scan_.first_row(step + 1)),
+        } while (!next_.compare_exchange_weak(next, end < scan_.end_row(step) ? place(step, end) : place_after(step),
                                               std::memory_order_relaxed));
         Slot& slot = slots_[step % 2];
         const int64_t first = row - scan_.first_row(step);
@@ -136,10 +142,11 @@ private:
                     // Columns fall with rows, so that only a step's ends can touch the image's sides.
                     canvas_.continue_border(row, scan_.column(step, row));
                     if (end - row > 1) canvas_.continue_border(end - 1, scan_.column(step, end - 1));
-                    coded_.store(end < rows_end ? place(step, end) : place(step + 1, 0), std::memory_order_release);
+                    coded_.store(place(step, end), std::memory_order_release);
                 }
             }
         }
+        coded_.store(place(step + 1, 0), std::memory_order_release);
     }
 
     void await(const std::atomic<int64_t>& done, int64_t step) {
