@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -19,11 +21,15 @@ class PublishedCrop:
 
         torchvision draws from PyTorch's global generator, which is therefore set from `generator` for each crop.
         """
-        known = transforms()
         torch.default_generator.manual_seed(int(generator.integers(1 << 63)))
-        transform = known.Compose([known.RandomCrop(side), known.RandomHorizontalFlip()])
-        crop = transform(torch.from_numpy(image).permute(2, 0, 1))
+        crop = _random_crop(side)(torch.from_numpy(image).permute(2, 0, 1))
         return crop.permute(1, 2, 0).contiguous().numpy()
+
+
+@cache
+def _random_crop(side: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    known = transforms()
+    return known.Compose([known.RandomCrop(side), known.RandomHorizontalFlip()])
 
 
 def centre_crop(image: np.ndarray, side: int) -> np.ndarray:

@@ -142,7 +142,9 @@ def _gathered(
     rows, width, channels = crops.shape[1:]
     positions = torch.from_numpy((crop * rows + row) * width + column).to(crops.device)
     offsets = torch.tensor([dr * width + dc for dr, dc in (*taps, (0, 0))], device=crops.device)
-    values = crops.view(-1, channels)[positions[:, None] + offsets]
+    # index_select takes half of the time of indexing with a tensor
+    values = crops.view(-1, channels).index_select(0, (positions[:, None] + offsets).flatten())
+    values = values.view(len(positions), len(offsets), channels)
     return values[:, :-1], values[:, -1]
 
 
