@@ -2,8 +2,11 @@
 PYTHON ?= .venv/bin/python
 BASE_PYTHON ?= python3
 DEMO ?= out/demo
+DATA ?= images/
+space := $(subst ,, )
+comma := ,
 
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test evaluate tables lint format clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -25,6 +28,13 @@ demo: setup ## encode, decode and compare real photographs in all three orders
 
 test: setup ## run the tests
 	$(PYTHON) -m pytest
+
+evaluate: setup ## compare with other codecs on the folders DATA; fills results/ and the tables of the README
+	$(PYTHON) main.py configs/evaluate.json 'test_data=["$(subst $(space),"$(comma)",$(strip $(DATA)))"]'
+	$(PYTHON) main.py configs/tables.json
+
+tables: setup ## fill the tables of the README from results/
+	$(PYTHON) main.py configs/tables.json
 
 lint: setup ## check style
 	$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
