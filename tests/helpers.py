@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from coders.codec import decode_stream
+from coders.scan import Scan
 from models.description import ModelDescription
 from models.frozen import INPUT_LIMIT, FrozenLayer, FrozenModel
 
@@ -91,3 +93,9 @@ def whole_context(image: np.ndarray, row: int, column: int, taps, padding: str) 
     height, width, channels = image.shape
     sources = [source_of(row + down, column + right, height, width, padding) for down, right in taps]
     return np.array([[source] * channels if isinstance(source, int) else image[source] for source in sources])
+
+
+def image_of(model: FrozenModel, height: int, width: int, scan: Scan, seed: int = 0) -> np.ndarray:
+    """An image (H, W, C) that the model codes as well as any can be: what random bytes decode to."""
+    stream = np.random.default_rng(seed).bytes(2 * height * width * model.description.channels)
+    return decode_stream(stream, height, width, model, scan)

@@ -1,0 +1,53 @@
+"""Files of this release, kept: every later release must decode them, and encode the same bytes.
+
+`pytest tests/test_golden.py --regenerate-golden` writes them anew, which is right only with a new container version.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from coders.backends import backend_for
+from coders.codec import decode_stream, encode_stream
+from coders.container import Container
+from coders.image_codec import decode_image, encode_image, models_named
+from coders.scan import SCANS
+from models.model_file import model_to_bytes, read_model
+from tests.helpers import GOLDEN, TINY, image_of, random_frozen
+
+#: Model and size (H, W) of each image.
+IMAGES = {"west": (13, 17), "gray": (31, 9), "published": (8, 15)}
+
+
+def paths(name: str, order: str):
+    """The model, the image and its file."""
+    return GOLDEN / f"{name}.safetensors", GOLDEN / f"{name}_{order}.png", GOLDEN / f"{name}_{order}.p59"
+
+
+@pytest.mark.parametrize("order", SCANS)
+@pytest.mark.parametrize("name", IMAGES)
+def test_golden_files(name, order, regenerate):
+    model_path, image_path, file_path = paths(name, order)
+    backend, scan = backend_for("cpu", 1), SCANS[order]
+    if regenerate:
+        model = random_frozen(TINY[name], seed=11)
+        image = image_of(model, *IMAGES[name], scan)
+        if not model_path.is_file() or read_model(model_path).fingerprint != model.fingerprint:
+            model_path.write_bytes(model_to_bytes(model))
+        Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(image_path)
+        file_path.write_bytes(encode_image(image, model, scan, backend))
+    for path in (model_path, image_path, file_path):
+        assert path.is_file(), f"{path.name} is missing; see --regenerate-golden"
+    model = read_model(model_path)
+    with Image.open(image_path) as opened:
+        image = np.asarray(opened).reshape(opened.height, opened.width, -1)
+    data = file_path.read_bytes()
+    container = Container.from_bytes(data)
+    assert models_named(container) == (model.fingerprint[:16],), "coded by the network, not plainly"
+    np.testing.assert_array_equal(decode_image(container, model, backend), image)
+    assert encode_image(image, model, scan, backend) == data
+    stream = container.planes[0][17:]
+    np.testing.assert_array_equal(decode_stream(stream, *image.shape[:2], model, scan), image)
+    assert encode_stream(image, model, scan) == stream
