@@ -114,8 +114,9 @@ def test_round_trip_of_a_larger_image(name):
 def test_the_backend_in_use_codes_as_the_reference_does(scan):
     """The native core where it is built; then also the size that takes one step for each pixel too long."""
     backend = backend_for("cpu", 1)
-    for height, width in ((64, 257), (9, 13)) if backend.name == "native" else ((9, 13),):
-        model, image = MODELS["west"], random_image(height, width)
+    sizes = [*SIZES, (7, 1), (7, 2), *([(64, 257)] if backend.name == "native" else [])]
+    for height, width in sizes:
+        model, image = MODELS["gray"], random_image(height, width, 1)
         stream = backend.encode(image, model, scan)
         np.testing.assert_array_equal(backend.decode(stream, height, width, model, scan), image)
         assert stream == encode_stream(image, model, scan)
