@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from PIL import Image
 
 import utils.files
+import utils.learning_log
 import utils.training
 from datasets.augmentation import Augmentation
 from datasets.image_set import ImageSet
@@ -196,7 +198,7 @@ def test_two_processes_train_as_one(work):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", REPOSITORY / "main.py"]
     done = subprocess.run(
         [*command, "config.json", "exp_name=two", "batch_size=63"],
-        capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=400, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("done: best validation") == 1
@@ -430,6 +432,25 @@ def test_debug_is_training_under_anomaly_detection(work, monkeypatch):
     assert run(CONTEXTS, mode="debug", max_steps=2) == 0
     assert run(CONTEXTS, exp_name="plain", max_steps=2) == 0
     assert seen == [True, True, False, False]
+
+
+def test_a_visdom_server_that_fails_costs_the_curves_and_not_the_run(work, monkeypatch, capsys):
+    sent = []
+
+    class Plot:
+        def __init__(self, kind, server, port, opts):
+            assert (kind, server) == ("line", "localhost")
+
+        def log(self, x, y, name):
+            sent.append(name)
+            if len(sent) == 4:
+                raise RecursionError("as visdom does")
+
+    monkeypatch.setattr(utils.learning_log, "VisdomPlotLogger", Plot)
+    with socket.create_server(("localhost", 0)) as server:
+        assert run(CONTEXTS, visdom=f"localhost:{server.getsockname()[1]}") == 0
+    assert sent == ["training", "validation"] * 2  # of three validations
+    assert capsys.readouterr().out.count("live curves end here") == 1
 
 
 def test_augmentation_is_reproducible_and_keeps_the_shape():

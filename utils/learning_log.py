@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import socket
+from collections.abc import Callable
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
+from torchnet.logger import VisdomPlotLogger
 
 from utils.errors import RequestError
 
@@ -56,9 +58,12 @@ def curves_png(rows: list[LogRow], title: str, loss: str) -> bytes:
 
 
 class LiveCurves:
-    """Curves on a visdom server, through torchnet's logger. Raises RequestError where no server answers."""
+    """Curves on a visdom server, through torchnet's logger. Raises RequestError where no server answers.
 
-    def __init__(self, address: str, title: str) -> None:
+    A server that fails later costs the curves, not the training: `warn` gets a line, and nothing more is sent.
+    """
+
+    def __init__(self, address: str, title: str, warn: Callable[[str], None]) -> None:
         server, _, port = address.partition(":")
         if not port.isdigit():
             raise RequestError(f"visdom is {address!r}; write server:port, for example localhost:8097")
@@ -69,11 +74,17 @@ class LiveCurves:
                 f"no visdom server answers at {address} ({error}); start one with `python -m visdom.server`, "
                 "or remove the key visdom"
             ) from error
-        from torchnet.logger import VisdomPlotLogger
-
+        self._warn, self._failed = warn, False
         options = {"title": title, "xlabel": "contexts seen (millions)", "ylabel": "bits per sub-pixel"}
+        options["legend"] = ["training", "validation"]
         self._plot = VisdomPlotLogger("line", server=server, port=int(port), opts=options)
 
     def add(self, row: LogRow) -> None:
-        self._plot.log(row.contexts / 1e6, row.train_bpsp, name="training")
-        self._plot.log(row.contexts / 1e6, row.valid_bpsp, name="validation")
+        if self._failed:
+            return
+        try:
+            self._plot.log(row.contexts / 1e6, row.train_bpsp, name="training")
+            self._plot.log(row.contexts / 1e6, row.valid_bpsp, name="validation")
+        except Exception as error:  # whatever a server, visdom or the network may come up with
+            self._failed = True
+            self._warn(f"warning: live curves end here, the visdom server fails ({type(error).__name__}: {error})")

@@ -92,7 +92,7 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
         augment=settings.augment,
         device=device,
     )
-    live = LiveCurves(task.visdom, task.directory.name) if task.visdom and processes.first else None
+    live = LiveCurves(task.visdom, task.directory.name, say) if task.visdom and processes.first else None
     record = {"record": live.add} if live else {}
     training = Training(
         net, pool, valid, settings, experiment, notes=notes, processes=processes, announce=say, **record
