@@ -108,6 +108,8 @@ public:
     void start(const Block& block) {
         begin_ = block.begin;
         used_ = 0;
+        // Where the image is narrower than the row delay, many steps are empty: a block then has more steps than pixels.
+        steps_.resize(std::max(steps_.size(), size_t(block.end - block.begin)));
         for (int64_t step = block.begin; step < block.end; ++step) {
             const int64_t first = scan_.first_row(step), pixels = scan_.end_row(step) - first;
             steps_[step - begin_] = {used_ - first, pixels};
