@@ -264,18 +264,19 @@ def test_processes_give_the_same_rows(folder):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_an_interrupt_ends_all_processes(tmp_path):
+@pytest.mark.parametrize(("sent", "status"), [("SIGINT", command_line.INTERRUPTED), ("SIGKILL", -9)])
+def test_an_interrupt_ends_all_processes(tmp_path, sent, status):
     directory = tmp_path / "slow"
     directory.mkdir()
-    Image.fromarray(random_image(1500, 1500, kind="noise")).save(directory / "a.png")
+    Image.fromarray(photograph(400, 400)).save(directory / "a.png")
     where = [f"test_data={directory}", f"results_path={tmp_path / 'r.tsv'}", f"output_path={tmp_path / 'out'}"]
     arguments = [sys.executable, "main.py", CONFIG, *where, 'codecs=["PNG","WebP"]', "num_workers=1"]
     running = subprocess.Popen(arguments, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True)
     results = tmp_path / "r.tsv"
     assert wait_until(lambda: results.exists() and len(read_rows([results])) == 1, 90)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(getattr(signal, sent))
     _, said = running.communicate(timeout=30)
-    assert running.returncode == command_line.INTERRUPTED
+    assert running.returncode == status
     assert "Traceback" not in said
     assert wait_until(lambda: not group_lives(running.pid), 10)
     assert [row.codec for row in read_rows([results])] == ["PNG"]

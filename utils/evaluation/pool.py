@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -41,8 +43,14 @@ def run_jobs(jobs: Iterable[Job], workers: int) -> Iterator[Row]:
 
 
 def _start_worker() -> None:
-    """An interrupt reaches the whole group; only the parent answers it."""
+    """An interrupt reaches the whole group; only the parent answers it. A worker ends when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(parent) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _result(future: Future) -> Row:
