@@ -70,39 +70,40 @@ def encode_stream(image: np.ndarray, model: FrozenModel, scan: Scan, threads: in
 
     `threads` None takes all cores that this process may use. Raises ValueError where image and model do not fit.
     """
-    return _prepared(model).encode(_checked(image), *_reading(model, scan), _threads(threads))[0]
+    return _prepared(model).encode(_checked(image), *_reading(model, scan), thread_count(threads))[0]
 
 
 def decode_stream(
     stream: bytes, height: int, width: int, model: FrozenModel, scan: Scan, threads: int | None = None
 ) -> np.ndarray:
     """The image (H, W, C) uint8 that `encode_stream` coded. Any bytes decode to some image; checksums are elsewhere."""
-    return _prepared(model).decode(bytes(stream), height, width, *_reading(model, scan), _threads(threads))[0]
+    return _prepared(model).decode(bytes(stream), height, width, *_reading(model, scan), thread_count(threads))[0]
 
 
 def symbol_shares(image: np.ndarray, model: FrozenModel, scan: Scan, threads: int | None = None) -> np.ndarray:
     """c_high - c_low of every sub-pixel, (H, W, C) uint32; a sub-pixel's ideal bits are 16 - log2 of it."""
-    return _prepared(model).measure(_checked(image), *_reading(model, scan), _threads(threads))
+    return _prepared(model).measure(_checked(image), *_reading(model, scan), thread_count(threads))
 
 
 def timed_encode(image: np.ndarray, model: FrozenModel, scan: Scan, threads: int | None = None) -> tuple[bytes, tuple]:
     """`encode_stream`, and the seconds that threads together spent in network, mixture and coder."""
-    return _prepared(model).encode(_checked(image), *_reading(model, scan), _threads(threads), True)
+    return _prepared(model).encode(_checked(image), *_reading(model, scan), thread_count(threads), True)
 
 
 def timed_decode(
     stream: bytes, height: int, width: int, model: FrozenModel, scan: Scan, threads: int | None = None
 ) -> tuple[np.ndarray, tuple]:
     """`decode_stream`, and the seconds that threads together spent in network, mixture and coder."""
-    return _prepared(model).decode(bytes(stream), height, width, *_reading(model, scan), _threads(threads), True)
+    return _prepared(model).decode(bytes(stream), height, width, *_reading(model, scan), thread_count(threads), True)
 
 
 def ceiling(threads: int | None = None, seconds: float = 0.2) -> float:
     """int16 multiply-accumulates a second that `threads` cores do in registers only, in the chosen instruction set."""
-    return _module().ceiling(chosen_instruction_set(), _threads(threads), seconds)
+    return _module().ceiling(chosen_instruction_set(), thread_count(threads), seconds)
 
 
-def _threads(threads: int | None) -> int:
+def thread_count(threads: int | None) -> int:
+    """`threads`, or where it is None all cores that this process may use."""
     if threads is not None:
         return threads
     if hasattr(os, "sched_getaffinity"):

@@ -1,7 +1,33 @@
 # The native core: included by the Makefile, which sets PYTHON.
 
-# Build the extension and install it where PYTHON finds it.
-native:
-	$(PYTHON) -m pip install --quiet ./coders/native
+NATIVE_OUT ?= out/native
+NATIVE_IMAGES ?= 2000
+NATIVE_COMPILER ?= g++
 
-.PHONY: native
+native: ## build the native core and install it where PYTHON finds it
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps ./coders/native
+
+# The module built with a sanitizer lies apart and is found first; Python itself is not built with it, so the
+# sanitizer's library is loaded ahead. Python and its packages keep memory until they end, hence no leak check.
+define native_sanitized
+rm -rf $(NATIVE_OUT)/$(1)
+$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target $(NATIVE_OUT)/$(1) \
+  --config-settings=cmake.define.P59_SANITIZE=$(2) ./coders/native
+LD_PRELOAD="$(foreach library,$(3),$$($(NATIVE_COMPILER) -print-file-name=$(library)))" \
+  PYTHONPATH=$(NATIVE_OUT)/$(1) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+  $(PYTHON) -m pytest tests/test_native.py -k "$(4)"
+endef
+
+native-sanitize: setup ## the native tests with address and undefined behaviour sanitizers
+	$(call native_sanitized,address,address$(comma)undefined,libasan.so libubsan.so,not interrupt and not missing)
+
+native-fuzz-equal: setup ## compare native and PyTorch paths on thousands of random images
+	for set in $$($(PYTHON) -c 'from coders import native; print(*native.instruction_sets())'); do \
+	  P59_INSTRUCTION_SET=$$set $(PYTHON) -m tests.native_cases --images $(NATIVE_IMAGES) || exit 1; done
+
+benchmark-native: setup ## seconds, shares and the fraction of the int16 ceiling; JPEG XL beside it
+	$(PYTHON) -m benchmarks.native $(IMAGES)
+
+comma := ,
+
+.PHONY: native native-sanitize native-fuzz-equal benchmark-native
