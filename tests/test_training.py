@@ -225,10 +225,12 @@ def pool_of(kind):
 
 @pytest.mark.parametrize("kind", [ContextPool, PatchPool])
 def test_a_pool_at_a_step_does_not_depend_on_when_it_began(work, kind):
-    early, late = pool_of(kind), pool_of(kind)
+    early, late, first = pool_of(kind), pool_of(kind), pool_of(kind)
     for step in range(24):
         early.advance(step)
     late.advance(23)
+    first.advance(0)
+    assert not torch.equal(first.draw(23, slice(7))[0], late.draw(23, slice(7))[0])  # it rotates
     assert all(torch.equal(*pair) for pair in zip(early.draw(23, slice(7)), late.draw(23, slice(7)), strict=True))
 
 
