@@ -20,6 +20,7 @@ from utils.evaluation import codecs
 from utils.evaluation.codecs import CODECS, OURS, Codec, add_green, subtract_green
 from utils.evaluation.jobs import Job, run_job
 from utils.evaluation.plan import data_sets
+from utils.evaluation.plots import rate_points
 from utils.evaluation.pool import run_jobs
 from utils.evaluation.readme import fill_tables
 from utils.evaluation.rows import Row, RowFile, read_rows
@@ -233,6 +234,8 @@ def test_tables_say_what_the_rows_hold():
     )
     assert time_.rows == (("PNG", "cpu", "1", "4.00 / 0.125", "0.500 / 16.0"),)
     assert complexity.rows[0][:4] == ("P59 wavefront", "58,916", "58,368", "2.600")
+    assert list(rate_points(rows, "kodak")) == ["PNG", "P59 wavefront (new)"]
+    assert rate_points([row for row in rows if row.model != "old"], "kodak")["P59 wavefront"][1] == pytest.approx(2.6)
     assert any("published" in line[-1] for line in complexity.rows)
     both = tables_of(rows, {"old", "new"})[0]
     assert [line[0] for line in both.rows][2:] == ["P59 wavefront (old)", "P59 wavefront (new)"]

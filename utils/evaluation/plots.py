@@ -50,7 +50,7 @@ def plots_of(rows: list[Row]) -> list[Plot]:
     plots = []
     sets = data_sets([row for row in rows if row.ok])
     if sets:
-        points = _rate_points(rows, sets[0])
+        points = rate_points(rows, sets[0])
         draw = {scheme: _draw(_rate_time, scheme, (_WIDTH, 4.4), points, sets[0]) for scheme in SCHEMES}
         words = f"Mean rate on {sets[0]} against decoding time, one thread on the CPU; down and left is better."
         plots.append(Plot("rate_time", "Rate against decoding time", draw, words))
@@ -62,17 +62,19 @@ def plots_of(rows: list[Row]) -> list[Plot]:
     return plots
 
 
-def _rate_points(rows: list[Row], data_set: str) -> dict[str, tuple[float, float]]:
+def rate_points(rows: list[Row], data_set: str) -> dict[str, tuple[float, float]]:
     """(decoding seconds per megapixel, mean bpsp) of each codec.
 
     The time is that of the largest image timed, or where there is none the mean of the images whose rate was measured.
+    A codec that lacks images of the set is left out: its mean would be of others.
     """
     points = {}
+    images = {row.image for row in rows if row.data_set == data_set and row.ok}
     for codec, group in grouped(rows).items():
         counted = once_each([row for row in group if row.data_set == data_set])
         alone = [row for row in group if row.is_timing and row.ok and row.device == "cpu" and row.threads == 1]
         timed = [row for row in alone if row.megapixels == max(row.megapixels for row in alone)] or counted
-        if counted:
+        if len(counted) == len(images):
             seconds = fmean(row.decode_seconds / row.megapixels for row in timed)
             points[codec] = (seconds, fmean(row.bpsp for row in counted))
     return points

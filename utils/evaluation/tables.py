@@ -160,11 +160,12 @@ def _pair(*values: float) -> str:
 
 def complexity_table(rows: list[Row]) -> Table:
     """Parameters and multiply-accumulates of a pixel: ours computed from the model, others as published."""
+    kodak = [row for row in rows if row.data_set.lower() == "kodak"]
+    images = len({row.image for row in kodak})
     rates = [row for row in rows if not row.is_timing and row.codec == OURS and row.parameters]
     lines = []
     for codec, group in grouped(rates).items():
-        kodak = once_each([row for row in group if row.data_set.lower() == "kodak"])
-        rate = f"{fmean(row.bpsp for row in kodak):.3f}" if kodak else NOTHING
+        rate = _mean_rate(once_each([row for row in group if row in kodak]), images)
         for parameters, macs in sorted({(row.parameters, row.macs) for row in group}):
             lines.append((codec, f"{parameters:,}", f"{macs:,}", rate, "computed from the model; rate measured"))
     for other in PUBLISHED:
