@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from models.description import ModelDescription
-from models.neighbourhood import LEFT, RIGHT, TOP, WEST
+from models.neighbourhood import LEFT, RIGHT, TOP, WEST, Tap
 
 LEAKY_SLOPE = 0.01
 
@@ -69,6 +69,28 @@ class ContextNet(nn.Module):
             for tensor in (layer.weight, layer.bias):
                 with torch.no_grad():
                     tensor.uniform_(-bound, bound, generator=generator)
+
+
+def with_fewer_taps(net: ContextNet, taps: tuple[Tap, ...]) -> ContextNet:
+    """The network without the inputs of the taps that are not among `taps`; itself where there is nothing to drop.
+
+    A start for training a model that knows fewer pixels, as the diagonal order's does.
+    """
+    description = net.description
+    kept = tuple(tap for tap in description.taps if tap in taps)
+    if kept in (description.taps, ()):
+        return net
+    smaller = ContextNet(description.with_taps(kept))
+    columns = [
+        index * description.channels + channel
+        for index, tap in enumerate(description.taps)
+        if tap in kept
+        for channel in range(description.channels)
+    ]
+    state = net.state_dict()
+    state["layers.0.weight"] = state["layers.0.weight"][:, columns]
+    smaller.load_state_dict(state)
+    return smaller
 
 
 def dense_outputs(net: ContextNet, image: torch.Tensor) -> torch.Tensor:

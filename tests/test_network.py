@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from models.checkpoint import network_of, read_checkpoint
-from models.context_net import ContextNet, dense_outputs, integer_inputs
+from models.context_net import ContextNet, dense_outputs, integer_inputs, with_fewer_taps
 from models.description import PUBLISHED, ModelDescription
 from models.neighbourhood import CAUSAL_TAPS, WEST, gather_contexts, pad_image
 from tests.helpers import random_image
@@ -277,3 +277,22 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
     with pytest.raises(ModelError):
         read_checkpoint(path)
     assert not (tmp_path / "executed").exists()
+
+
+def test_fewer_taps_keep_the_weights_of_the_known_ones():
+    known = tuple(tap for tap in CAUSAL_TAPS if tap not in {(-2, 2), (-1, 1), (-1, 2)})
+    net = ContextNet(ModelDescription(widths=(8, 8)))
+    net.reset_parameters(torch.Generator().manual_seed(1))
+    smaller = with_fewer_taps(net, known)
+    assert smaller.description == ModelDescription(widths=(8, 8), taps=known)
+    assert with_fewer_taps(net, CAUSAL_TAPS) is net
+    contexts = torch.randint(0, 256, (50, len(CAUSAL_TAPS), 3), generator=torch.Generator().manual_seed(2)).byte()
+    places = [CAUSAL_TAPS.index(tap) for tap in known]
+    # Differences of 0 switch an input off, so unknown taps that equal the west pixel must not matter.
+    west = contexts[:, CAUSAL_TAPS.index(WEST)]
+    for place in set(range(len(CAUSAL_TAPS))) - set(places):
+        contexts[:, place] = west
+    expected = net(integer_inputs(contexts, net.description)[0])
+    found = smaller(integer_inputs(contexts[:, places], smaller.description)[0])
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert not torch.allclose(found[:25], expected[25:], atol=1e-3)

@@ -12,7 +12,7 @@ from datasets.image_set import CACHE_BYTES, ImageSet
 from datasets.images import find_images
 from datasets.training_samples import ContextPool, PatchPool, RotatingPool
 from models.checkpoint import network_of, read_checkpoint
-from models.context_net import ContextNet
+from models.context_net import ContextNet, with_fewer_taps
 from models.description import ModelDescription
 from utils.distributed import Processes, joined
 from utils.errors import ModelError, RequestError
@@ -115,6 +115,7 @@ def _network(task: TrainTask, processes: Processes) -> ContextNet:
     if task.initial_weights and not task.resume:
         path = Path(task.initial_weights).expanduser()
         given = network_of(read_checkpoint(path), path)
+        given = with_fewer_taps(given, task.description.taps)
         if given.description != task.description:
             raise ModelError(f"initial_weights {str(path)!r} are of another model than this configuration describes")
         net.load_state_dict(given.state_dict())
