@@ -105,7 +105,7 @@ def rate_table(rows: list[Row]) -> Table:
     )
     if ours:
         note += " By channel: ideal bits per sample of red / green / blue."
-    return Table("rate", "Rate", tuple(headers), tuple(lines), {0}, f"{note} {settings}.".strip())
+    return Table("rate", "Rate", tuple(headers), tuple(lines), {0}, f"{note} {settings}." if settings else note)
 
 
 def _mean_rate(rows: list[Row], images: int) -> str:
