@@ -18,6 +18,14 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)  # small tensors; threads only wait for each other
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `slow` run only where a marker expression such as `-m slow` asks for them."""
+    if not config.option.markexpr:
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow; run with -m slow"))
+
+
 @pytest.fixture
 def regenerate(request: pytest.FixtureRequest) -> bool:
     """Whether recorded values are to be written anew."""

@@ -653,7 +653,7 @@ def bytes_per_pixel(tmp_path, small: tuple[int, int], large: tuple[int, int], *o
 
 
 def test_memory_of_encoding(tmp_path):
-    assert bytes_per_pixel(tmp_path, (128, 128), (512, 1024), "verify=false") <= 100
+    assert bytes_per_pixel(tmp_path, (64, 64), (384, 768), "verify=false") <= 100
 
 
 @pytest.mark.slow

@@ -206,7 +206,7 @@ mixtures = st.integers(1, 10).flatmap(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(mixtures)
 def test_cdf_points_increase_from_0_to_65536(parameters):
     means, scales, weights = parameters
@@ -250,7 +250,7 @@ def test_whatever_the_network_says_is_a_mixture(description):
             assert (points.diff() >= 1).all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(-(1 << 20), 1 << 20), min_size=1, max_size=10))
 def test_weights_are_the_softmax_to_12_bits(logits):
     description = ModelDescription(channels=1, mixtures=len(logits))

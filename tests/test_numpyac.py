@@ -54,13 +54,13 @@ def oracle(pairs) -> bytes:
     return (value << -bits % 8).to_bytes((bits + 7) // 8, "big")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(sequences)
 def test_encoder_equals_exact_intervals(pairs):
     assert encoded(pairs) == oracle(pairs)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(sequences, st.binary(max_size=8))
 def test_decoder_takes_the_symbols_off_the_stream(pairs, rest):
     """Whatever follows the stream, and where nothing does, zeros."""
@@ -71,7 +71,7 @@ def test_decoder_takes_the_symbols_off_the_stream(pairs, rest):
             decoder.advance(c_low, c_high)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_binary_search_finds_the_symbol(data):
     alphabet = data.draw(st.integers(2, 300))
@@ -94,7 +94,7 @@ def test_binary_search_finds_the_symbol(data):
         assert len(asked) <= (alphabet - 1).bit_length(), "a binary search, not a whole row of points"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=40))
 def test_any_bytes_decode_to_some_symbols(stream):
     decoder = Decoder(stream)
