@@ -10,7 +10,7 @@ byte. Checksums are as their algorithms write them.
                            high nibble: 0 for samples of 8 bits (bilevel: 1), 1 for samples of 16 bits
         n  height H        1 ..
         n  width W         1 ..
-      4|8  pixels          BLAKE2b of palette, transparency and samples (see `pixel_checksum`);
+      4|8  pixels          BLAKE2b of mode, size, palette, transparency and samples (see `pixel_checksum`);
                            8 bytes for images of 65,536 pixels or more
            chunks          one after another: tRNS-like facts first, then what codes the samples
         4  CRC-32          of all bytes before it, little-endian; ends the file
@@ -108,7 +108,7 @@ class Container:
     chunks: tuple[tuple[int, bytes], ...]
 
     def to_bytes(self) -> bytes:
-        parts = [MAGIC, bytes((VERSION, self.mode.code)), number(self.height), number(self.width), self.pixels]
+        parts = [MAGIC, bytes((VERSION,)), header_of(self.mode, self.height, self.width), self.pixels]
         for kind, data in self.chunks:
             parts += [bytes((kind,)), number(len(data)), data]
         crc = 0
@@ -240,12 +240,20 @@ def checksum_bytes(pixels: int) -> int:
     return 8 if pixels >= LARGE_PIXELS else 4
 
 
-def pixel_checksum(samples: np.ndarray, palette: bytes = b"", transparency: bytes | None = None) -> bytes:
-    """BLAKE2b of the palette, of the transparency, and of the samples (H, W, C).
+def pixel_checksum(
+    samples: np.ndarray, palette: bytes = b"", transparency: bytes | None = None, header: bytes = b""
+) -> bytes:
+    """BLAKE2b of a file's mode, height and width (see `header_of`), palette, transparency and samples (H, W, C).
 
-    The samples go in row by row, channels interleaved, 16-bit ones with the high byte first.
+    Without mode and size, the same samples could pass for an image of another shape. The samples go in row by row,
+    channels interleaved, 16-bit ones with the high byte first.
     """
-    digest = blake2b(palette, digest_size=checksum_bytes(samples.shape[0] * samples.shape[1]))
+    digest = blake2b(header + palette, digest_size=checksum_bytes(samples.shape[0] * samples.shape[1]))
     digest.update(transparency or b"")
     digest.update(np.ascontiguousarray(samples, samples.dtype.newbyteorder(">")))
     return digest.digest()
+
+
+def header_of(mode: Mode, height: int, width: int) -> bytes:
+    """Mode, height and width as they stand in a file."""
+    return b"".join((bytes((mode.code,)), number(height), number(width)))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from coders.backends import Backend
-from coders.container import MODE_NAMED, ChunkType, Container, pixel_checksum
+from coders.container import MODE_NAMED, ChunkType, Container
 from coders.picture import Picture, samples_of_groups
 from coders.planes import NetworkCoding, decode_group, encode_group, fingerprint_of, scan_of
 from coders.scan import Scan
@@ -28,8 +28,7 @@ def encode_picture(
     for number, group in enumerate(groups):
         data = encode_group(group, groups[:number], picture.palette, network, picture.mode.name == "1")
         chunks.append((ChunkType.PLANES, data))
-    checksum = pixel_checksum(picture.samples, picture.palette, picture.transparency)
-    return Container(picture.mode, picture.height, picture.width, checksum, tuple(chunks)).to_bytes()
+    return Container(picture.mode, picture.height, picture.width, picture.checksum, tuple(chunks)).to_bytes()
 
 
 def decode_picture(container: Container, find_model: Callable[[bytes], FrozenModel], backend: Backend) -> Picture:
@@ -43,9 +42,10 @@ def decode_picture(container: Container, find_model: Callable[[bytes], FrozenMod
         shape = (container.height, container.width, channels)
         groups.append(decode_group(data, shape, groups, container.palette, find_model, backend))
     samples = samples_of_groups(groups, container.mode)
-    if pixel_checksum(samples, container.palette, container.transparency) != container.pixels:
+    picture = Picture(container.mode, samples, container.palette, container.transparency, container.metadata)
+    if picture.checksum != container.pixels:
         raise LosslessError("decoded pixels differ from those encoded (checksum); the file is damaged or forged")
-    return Picture(container.mode, samples, container.palette, container.transparency, container.metadata)
+    return picture
 
 
 def models_named(container: Container) -> tuple[bytes, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coders.container import Mode
+from coders.container import Mode, header_of, pixel_checksum
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,12 @@ class Picture:
     @property
     def width(self) -> int:
         return self.samples.shape[1]
+
+    @property
+    def checksum(self) -> bytes:
+        """What a file keeps of mode, size, palette, transparency and samples."""
+        header = header_of(self.mode, self.height, self.width)
+        return pixel_checksum(self.samples, self.palette, self.transparency, header)
 
     def groups(self) -> list[np.ndarray]:
         """The plane groups of the samples, (H, W, channels) uint8 each, see Mode."""

@@ -92,7 +92,7 @@ def encode_group(
             continue
         quick = len(plain.encode_rows_fast(form.rows)) if by_network else 0
         if quick < HOPELESS * len(best):
-            best = min(best, *_thorough(form), key=len)
+            best = min([best, *_thorough(form)], key=len)
     return best
 
 

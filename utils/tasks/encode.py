@@ -113,8 +113,11 @@ def _outputs_inside(files: list[Path], sources: str | list[str], target: Path, e
     for file, path in zip(files, inside, strict=True):
         alone = stems[_key(path.with_suffix(""))] == 1
         output = target / (path.with_suffix(ending) if alone else path.with_name(path.name + ending))
-        if _key(output) in outputs:
+        if outputs.get(_key(output)) == output:
             raise RequestError(f"{file} and another input would both be written to {output}; encode them apart")
+        number, plain = 2, output
+        while _key(output) in outputs:
+            output, number = plain.with_name(f"{path.name}~{number}{ending}"), number + 1
         outputs[_key(output)] = output
     return list(outputs.values())
 

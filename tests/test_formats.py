@@ -1,0 +1,221 @@
+"""Every kind of image that is taken comes back in mode, samples and metadata; every other is refused with a remedy."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, PngImagePlugin
+
+from coders.backends import backend_for
+from coders.container import Container
+from coders.image_codec import decode_picture, encode_picture
+from coders.picture import same_picture
+from coders.scan import WAVEFRONT
+from datasets.pictures import image_of, read_picture
+from datasets.png import png_of
+from models.frozen import FINGERPRINT_BYTES
+from tests.helpers import TINY, random_frozen
+from utils.errors import InputError
+from utils.png_chunks import png_chunks, png_file
+
+MODELS = {3: random_frozen(TINY["west"]), 1: random_frozen(TINY["gray"])}
+FOUND = {model.fingerprint[:FINGERPRINT_BYTES]: model for model in MODELS.values()}
+RANDOM = np.random.default_rng(3)
+BYTES = RANDOM.integers(0, 256, (13, 17, 4), np.uint8)
+WORDS = RANDOM.integers(0, 65536, (13, 17, 4)).astype(np.uint16)
+
+
+def exif() -> Image.Exif:
+    fields = Image.Exif()
+    fields[0x0112], fields[0x010F] = 6, "maker"
+    return fields
+
+
+def png_info() -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    info.add(b"gAMA", struct.pack(">I", 45455))
+    info.add(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000))
+    info.add(b"sRGB", b"\1")
+    info.add_text("Title", "Größe")
+    info.add_text("Long", "word " * 50, zip=True)
+    info.add_itxt("Titel", "標題", "zh", "t")
+    return info
+
+
+def pillow(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def of(samples: np.ndarray) -> Image.Image:
+    return Image.fromarray(samples if samples.shape[2:] != (1,) else samples[:, :, 0])
+
+
+def palette_image(colours: int) -> Image.Image:
+    image = Image.fromarray((BYTES[:, :, 0] % np.uint16(colours)).astype(np.uint8))
+    image.putpalette(bytes(RANDOM.integers(0, 256, 3 * colours, np.uint8)))
+    return image
+
+
+def tiff(samples: np.ndarray, **options) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, samples, **options)
+    return buffer.getvalue()
+
+
+def with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
+    header, *rest = png_chunks(png)
+    return png_file([header, (kind, data), *rest])
+
+
+#: name -> (file ending, contents, mode of the picture). One or more for each row of docs/formats.md.
+TAKEN: dict[str, tuple[str, bytes, str]] = {
+    "RGB": ("png", pillow(of(BYTES[:, :, :3])), "RGB"),
+    "gray": ("png", pillow(of(BYTES[:, :, :1])), "L"),
+    "equal channels": ("png", pillow(of(BYTES[:, :, [1, 1, 1]])), "RGB"),
+    "RGBA": ("png", pillow(of(BYTES)), "RGBA"),
+    "LA": ("png", pillow(of(BYTES[:, :, :2])), "LA"),
+    **{f"palette of {count}": ("png", pillow(palette_image(count)), "P") for count in (1, 2, 3, 16, 17, 256)},
+    "palette, transparent index": ("png", pillow(palette_image(9), transparency=4), "P"),
+    "palette, transparency": ("png", pillow(palette_image(9), transparency=bytes(range(0, 90, 10))), "P"),
+    "palette GIF": ("gif", pillow(palette_image(200), "GIF"), "P"),
+    "palette BMP": ("bmp", pillow(palette_image(20), "BMP"), "P"),
+    "bilevel": ("png", pillow(Image.fromarray(BYTES[:, :, 0] > 99)), "1"),
+    "bilevel TIFF": ("tif", pillow(Image.fromarray(BYTES[:, :, 0] > 99), "TIFF", compression="group4"), "1"),
+    "16-bit gray": ("png", pillow(Image.fromarray(WORDS[:, :, 0])), "I;16"),
+    "16-bit gray TIFF": ("tif", pillow(Image.fromarray(WORDS[:, :, 0]), "TIFF"), "I;16"),
+    "16-bit gray big-endian": ("tif", tiff(WORDS[:, :, 0], byteorder=">"), "I;16"),
+    "16-bit PGM": ("pgm", b"P5\n17 13\n65535\n" + WORDS[:, :, 0].astype(">u2").tobytes(), "I;16"),
+    "16-bit RGB": ("png", imagecodecs.png_encode(np.ascontiguousarray(WORDS[:, :, :3])), "RGB;16"),
+    "16-bit RGBA": ("png", imagecodecs.png_encode(WORDS), "RGBA;16"),
+    "16-bit LA": ("png", imagecodecs.png_encode(np.ascontiguousarray(WORDS[:, :, :2])), "LA;16"),
+    "8 bits as 16": ("png", imagecodecs.png_encode(BYTES[:, :, :3].astype(np.uint16) * 257), "RGB;16"),
+    "16-bit RGB TIFF": ("tif", tiff(WORDS[:, :, :3], photometric="rgb"), "RGB;16"),
+    "16-bit RGB TIFF, deflated": ("tif", tiff(WORDS[:, :, :3], photometric="rgb", compression="zlib"), "RGB;16"),
+    "16-bit RGB TIFF, planes apart": (
+        "tif",
+        tiff(WORDS[:, :, :3].transpose(2, 0, 1), photometric="rgb", planarconfig="separate"),
+        "RGB;16",
+    ),
+    "16-bit PPM": ("ppm", b"P6\n#x\n17 13\n65535\n" + WORDS[:, :, :3].astype(">u2").tobytes(), "RGB;16"),
+    "16-bit JPEG 2000": ("jp2", imagecodecs.jpeg2k_encode(WORDS[:, :, :3], level=0), "RGB;16"),
+    "transparent colour": ("png", pillow(of(BYTES[:, :, :3]), transparency=(1, 2, 3)), "RGB"),
+    "transparent gray": ("png", pillow(of(BYTES[:, :, :1]), transparency=7), "L"),
+    "transparent 16-bit gray": ("png", pillow(Image.fromarray(WORDS[:, :, 0]), transparency=999), "I;16"),
+    "transparent bilevel": ("png", pillow(Image.fromarray(BYTES[:, :, 0] > 99), transparency=255), "1"),
+    "transparent 16-bit colour": (
+        "png",
+        with_chunk(imagecodecs.png_encode(np.ascontiguousarray(WORDS[:, :, :3])), b"tRNS", b"\0\1\0\2\0\3"),
+        "RGB;16",
+    ),
+    "metadata": ("png", pillow(of(BYTES[:, :, :3]), pnginfo=png_info(), dpi=(300, 72.5), exif=exif()), "RGB"),
+    "profile": ("png", pillow(of(BYTES), icc_profile=b"profile" * 50), "RGBA"),
+    "profile of a palette": ("png", pillow(palette_image(5), icc_profile=b"profile", dpi=(9, 9)), "P"),
+    "JPEG": (
+        "jpg",
+        pillow(of(BYTES[:, :, :3]), "JPEG", exif=exif(), dpi=(72, 72), icc_profile=b"p", xmp=b"<x/>"),
+        "RGB",
+    ),
+    "gray JPEG": ("jpg", pillow(of(BYTES[:, :, :1]), "JPEG"), "L"),
+    "WebP": ("webp", pillow(of(BYTES), "WEBP", lossless=True, exact=True, exif=exif()), "RGBA"),
+    "TIFF": ("tif", pillow(of(BYTES[:, :, :3]), "TIFF", dpi=(50, 60), compression="tiff_lzw"), "RGB"),
+    "JPEG 2000": ("jp2", imagecodecs.jpeg2k_encode(BYTES[:, :, :3], level=0), "RGB"),
+    "QOI": ("qoi", pillow(of(BYTES), "QOI"), "RGBA"),
+    "TGA": ("tga", pillow(of(BYTES[:, :, :3]), "TGA"), "RGB"),
+}
+
+
+def through_p59(picture):
+    data = encode_picture(picture, MODELS.get, WAVEFRONT, backend_for("cpu"))
+    return decode_picture(Container.from_bytes(data), FOUND.__getitem__, backend_for("cpu"))
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_comes_back_in_mode_samples_and_metadata(name, tmp_path: Path):
+    ending, content, mode = TAKEN[name]
+    source, restored = tmp_path / f"a.{ending}", tmp_path / "b.png"
+    source.write_bytes(content)
+    picture = read_picture(source)
+    assert picture.mode.name == mode
+    restored_picture = through_p59(picture)
+    assert same_picture(restored_picture, picture)
+    restored.write_bytes(png_of(restored_picture))
+    assert same_picture(read_picture(restored), picture)
+    with Image.open(source) as before, Image.open(restored) as after:
+        before.load()
+        after.load()
+        assert after.mode == {"I": "I;16", "I;16B": "I;16"}.get(before.mode, before.mode)
+        if picture.mode.wide and mode != "I;16":  # Pillow reads 8 bits of these, and rounds them by the file's format
+            expected = BYTES[:, :, :3].astype(np.uint16) * 257 if name == "8 bits as 16" else WORDS
+            assert np.array_equal(picture.samples, expected[:, :, : picture.mode.channels])
+        else:
+            assert np.array_equal(np.asarray(after), np.asarray(before))
+        assert after.getpalette() == before.getpalette()
+        kept = ("icc_profile", "gamma", "chromaticity", "srgb", "transparency", "Title", "Titel", "Long")
+        assert {key: after.info.get(key) for key in kept} == {key: before.info.get(key) for key in kept}
+        if "dpi" in before.info and before.format not in ("TIFF", "BMP"):
+            assert after.info["dpi"] == pytest.approx(before.info["dpi"], rel=1e-3)
+        if before.format != "TIFF":
+            assert dict(after.getexif()) == dict(before.getexif())
+        if not picture.mode.wide or mode == "I;16":
+            image = image_of(restored_picture)
+            assert (image.mode, image.info, image.getpalette()) == (after.mode, after.info, after.getpalette())
+            assert np.array_equal(np.asarray(image), np.asarray(after))
+
+
+@pytest.mark.parametrize("bits", [b"\0\0\0\0", b"\xff\xff\xff\xff"])
+def test_low_bytes_are_kept(bits, tmp_path):
+    samples = np.frombuffer(bits + bytes(range(20)), ">u2").astype(np.uint16).reshape(2, 2, 3)
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(samples))
+    assert np.array_equal(through_p59(read_picture(tmp_path / "a.png")).samples, samples)
+
+
+FRAMES = [of(BYTES[:, :, :3]), of(BYTES[:, :, 1:])]
+REFUSED = {
+    "CMYK": ("tif", pillow(of(BYTES).convert("CMYK"), "TIFF"), "CMYK"),
+    "LAB": ("tif", pillow(of(BYTES[:, :, :3]).convert("LAB"), "TIFF"), "LAB"),
+    "float": ("tif", pillow(Image.fromarray(BYTES[:, :, 0].astype(np.float32)), "TIFF"), "mode F"),
+    "32-bit": ("tif", pillow(Image.fromarray(BYTES[:, :, 0].astype(np.int32) << 12), "TIFF"), "65535"),
+    "negative": ("tif", pillow(Image.fromarray(-BYTES[:, :, 0].astype(np.int32)), "TIFF"), "65535"),
+    "animated GIF": ("gif", pillow(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), "frames"),
+    "animated PNG": ("png", pillow(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]), "frames"),
+    "animated WebP": ("webp", pillow(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:]), "frames"),
+    "pages": ("tif", pillow(FRAMES[0], "TIFF", save_all=True, append_images=FRAMES[1:]), "frames"),
+    "MPO": ("jpg", pillow(FRAMES[0], "MPO", save_all=True, append_images=FRAMES[1:]), "frames"),
+    "10-bit PPM": ("ppm", b"P6\n17 13\n1023\n" + (WORDS[:, :, :3] & 1023).astype(">u2").tobytes(), "10 bits"),
+    "12-bit PPM of text": ("ppm", b"P3\n1 1\n4095\n1 2 4095\n", "12 bits"),
+    "large profile": ("jpg", pillow(FRAMES[0], "JPEG", icc_profile=bytes(1 << 21)), "metadata"),
+    "truncated": ("png", TAKEN["RGB"][1][:200], "cannot"),
+    "empty": ("png", b"", "cannot"),
+    "no image": ("png", b"text", "cannot"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_with_what_to_do(name, tmp_path):
+    ending, content, words = REFUSED[name]
+    (tmp_path / f"a.{ending}").write_bytes(content)
+    with pytest.raises(InputError, match=words) as raised:
+        read_picture(tmp_path / f"a.{ending}")
+    assert ";" in str(raised.value)  # the remedy follows
+
+
+def test_palette_of_alpha_becomes_transparency(tmp_path):
+    image = Image.new("P", (7, 5), 2)
+    image.putpalette(bytes(range(16)), "RGBA")
+    image.save(tmp_path / "a.png")
+    picture = read_picture(tmp_path / "a.png")
+    assert picture.transparency == bytes([3, 7, 11, 15])
+
+
+def test_pixel_limit_is_checked_before_loading(tmp_path):
+    (tmp_path / "a.png").write_bytes(pillow(Image.new("1", (4000, 4000))))
+    with pytest.raises(InputError, match="raise pixel_limit"):
+        read_picture(tmp_path / "a.png", 1000)
