@@ -204,7 +204,7 @@ def _thread_count() -> int:
 
 def test_other_python_threads_run_meanwhile():
     """Python's lock is released inside an image."""
-    model, image = _large_model(), np.zeros((150, 150, 3), np.uint8)
+    model, image = _large_model(), np.zeros((60, 60, 3), np.uint8)
     worker = threading.Thread(target=native.encode_stream, args=(image, model, WAVEFRONT, 1))
     turns = 0
     worker.start()

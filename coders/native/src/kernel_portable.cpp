@@ -69,11 +69,19 @@ struct Portable {
 };
 
 struct PortableSearch {
+    struct Prepared {
+        int32_t start;
+    };
+
+    static void prepare(const Tables&, const Conditioned& mixture, Prepared& prepared) {
+        prepared.start = clamped(mean_value(mixture), 1, 255);
+    }
+
     // From the mean outwards in growing strides until the target is enclosed, then by halves.
-    static Symbol find(const Tables& tables, const Conditioned& mixture, uint32_t target) {
+    static Symbol find(const Tables& tables, const Conditioned& mixture, const Prepared& prepared, uint32_t target) {
         int32_t below = 0, above = 256;
         uint32_t c_below = 0, c_above = kTotal;
-        int32_t probe = clamped(mean_value(mixture), 1, 255), stride = 1;
+        int32_t probe = prepared.start, stride = 1;
         bool enclosed_below = false, enclosed_above = false;
         while (above - below > 1) {
             uint32_t c = uint32_t(cdf_point(tables, mixture, probe));

@@ -55,8 +55,8 @@ static inline void softmax(const Tables& tables, const int32_t* logits, int mixt
 }
 
 // Network outputs (K,) of one pixel -> `mixture`, whose references are set already.
-static inline void prepare_mixture(const Model& model, const int32_t* outputs, int32_t* mixture) {
-    const int components = model.mixtures, block = model.channels * components;
+static inline void prepare_mixture(const Model& model, int components, const int32_t* outputs, int32_t* mixture) {
+    const int block = model.channels * components;
     const int32_t* reference = mixture + model.reference_offset();
     for (int channel = 0; channel < model.channels; ++channel) {
         const int32_t* own = outputs + channel * components;

@@ -1,6 +1,7 @@
 // From contexts to mixtures and from mixtures to symbols, for a batch of pixels; what surrounds the network.
 //
-// `Search` provides Symbol find(tables, mixture, target): the value whose interval of CDF points holds the target.
+// `Search` finds the value whose interval of CDF points holds the coder's target, in two parts: what needs only the
+// mixture, prepare(tables, mixture, prepared), and find(tables, mixture, prepared, target) -> Symbol.
 #pragma once
 
 #include <type_traits>
@@ -40,11 +41,6 @@ static void gather(const Model& model, const Reading& reading, const uint8_t* co
     function(model, reading, pixels, n, activations, mixtures);
 }
 
-static void mixtures_of(const Model& model, const int32_t* outputs, int n, int32_t* mixtures) {
-    for (int i = 0; i < n; ++i)
-        prepare_mixture(model, outputs + size_t(i) * model.output_stride, mixtures + size_t(i) * model.mixture_stride);
-}
-
 // Calls function(components), with the published number of components as a constant so that its loops unroll.
 template <class Function>
 static inline void with_components(const Model& model, Function&& function) {
@@ -54,21 +50,42 @@ static inline void with_components(const Model& model, Function&& function) {
         function(model.mixtures);
 }
 
+static void mixtures_of(const Model& model, const int32_t* outputs, int n, int32_t* mixtures) {
+    with_components(model, [&](auto components) {
+        for (int i = 0; i < n; ++i)
+            prepare_mixture(model, components, outputs + size_t(i) * model.output_stride,
+                            mixtures + size_t(i) * model.mixture_stride);
+    });
+}
+
+// Some pixels are prepared before the first of them is decoded: the coder's chain of dependent operations then is short
+// enough for the processor to work on several symbols at a time.
 template <class Search>
 static void decode_channel(const Model& model, ArithmeticDecoder& stream, const int32_t* mixtures, int n, int channel,
                            uint8_t* const* pixels) {
-    ArithmeticDecoder decoder = stream;  // in registers
+    constexpr int kAhead = 16;
     with_components(model, [&](auto components) {
-        int32_t room[kMaxMixtures];
-        for (int i = 0; i < n; ++i) {
-            const int32_t* mixture = mixtures + size_t(i) * model.mixture_stride;
-            Conditioned own = conditioned(model, components, mixture, channel, pixels[i], room);
-            Symbol symbol = Search::find(model.tables, own, decoding_target(decoder));
-            take_symbol(decoder, symbol.c_low, symbol.c_high);
-            pixels[i][channel] = uint8_t(symbol.value);
+        ArithmeticDecoder decoder = stream;  // in registers
+        int32_t room[kAhead][kMaxMixtures];
+        Conditioned own[kAhead];
+        typename Search::Prepared prepared[kAhead];
+        for (int start = 0; start < n; start += kAhead) {
+            const int count = n - start < kAhead ? n - start : kAhead;
+            for (int i = 0; i < count; ++i) {
+                const int32_t* mixture = mixtures + size_t(start + i) * model.mixture_stride;
+                Conditioned mixed = conditioned(model, components, mixture, channel, pixels[start + i], room[i]);
+                mixed.components = components;
+                Search::prepare(model.tables, mixed, prepared[i]);
+                own[i] = mixed;
+            }
+            for (int i = 0; i < count; ++i) {
+                Symbol symbol = Search::find(model.tables, own[i], prepared[i], decoding_target(decoder));
+                take_symbol(decoder, symbol.c_low, symbol.c_high);
+                pixels[start + i][channel] = uint8_t(symbol.value);
+            }
         }
+        stream = decoder;
     });
-    stream = decoder;
 }
 
 static void intervals_of(const Model& model, const int32_t* mixtures, int n, const uint8_t* const* pixels,

@@ -34,19 +34,27 @@ struct Values256 {
 };
 
 // CDF points of 16 values at once. The search looks at the 16 values around the mean; where the symbol is not among
-// them, at every 16th value and then at the 16 in between. The first look depends on nothing that the coder decodes,
-// so the processor works on it while the coder is still at the symbol before.
+// them, at every 16th value and then at the 16 in between.
 struct Search256 {
     static constexpr int kLanes = 8, kWindow = 16;
 
-    // Points of the values looked at, with room for one neighbour on each side: [0] is the first value's left neighbour.
+    // Points of the values looked at, with room for one neighbour on each side.
     struct Points {
         alignas(32) int32_t room[kLanes + kWindow + kLanes];
 
         int32_t* at() { return room + kLanes; }
+        const int32_t* at() const { return room + kLanes; }
         // Bounds of the symbol above `count` of the points.
         int32_t& low(int count) { return room[kLanes - 1 + count]; }
         int32_t& high(int count) { return room[kLanes + count]; }
+        int32_t low(int count) const { return room[kLanes - 1 + count]; }
+        int32_t high(int count) const { return room[kLanes + count]; }
+    };
+
+    // The look around the mean, which needs nothing from the coder.
+    struct Prepared {
+        Points points;
+        int32_t first;
     };
 
     static __m256i points_of(const Tables& tables, const Conditioned& mixture, __m256i values) {
@@ -73,47 +81,55 @@ struct Search256 {
         return _mm256_add_epi32(values, _mm256_srai_epi32(total, kPhiShift));
     }
 
-    // Points of first, first + step, ... (16 of them); returns which of them are not above the target, as bits.
-    static uint32_t look(const Tables& tables, const Conditioned& mixture, int32_t first, int32_t step, uint32_t target,
-                         Points& points) {
+    // Points of first, first + step, ... (16 of them).
+    static void look(const Tables& tables, const Conditioned& mixture, int32_t first, int32_t step, Points& points) {
         const __m256i lanes = _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(step));
-        const __m256i above_target = _mm256_set1_epi32(int32_t(target) + 1);
-        uint32_t found = 0;
         for (int part = 0; part < kWindow / kLanes; ++part) {
             const __m256i values = _mm256_add_epi32(lanes, _mm256_set1_epi32(first + part * kLanes * step));
-            const __m256i at = points_of(tables, mixture, values);
-            _mm256_store_si256(reinterpret_cast<__m256i*>(points.at() + part * kLanes), at);
-            const __m256i below = _mm256_cmpgt_epi32(above_target, at);
-            found |= uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps(below))) << (part * kLanes);
+            _mm256_store_si256(reinterpret_cast<__m256i*>(points.at()) + part, points_of(tables, mixture, values));
         }
-        return found;
     }
 
-    static Symbol find(const Tables& tables, const Conditioned& mixture, uint32_t target) {
-        constexpr int32_t last_window = 256 - kWindow;
-        Points points;
-        points.low(0) = 0;
-        points.high(kWindow) = kTotal;
-        const int32_t first = clamped(mean_value(mixture) - (kWindow / 2 - 1), 1, last_window);
-        const int32_t count = __builtin_popcount(look(tables, mixture, first, 1, target, points));
-        if ((count > 0 || first == 1) && (count < kWindow || first == last_window)) [[likely]]
-            return {first + count - 1, uint32_t(points.low(count)), uint32_t(points.high(count))};
+    // How many of the points are not above the target; `mask` leaves some out.
+    static int32_t count_below(const Points& points, uint32_t target, uint32_t mask = (1 << kWindow) - 1) {
+        const __m256i above_target = _mm256_set1_epi32(int32_t(target) + 1);
+        uint32_t below = 0;
+        for (int part = 0; part < kWindow / kLanes; ++part) {
+            const __m256i at = _mm256_load_si256(reinterpret_cast<const __m256i*>(points.at()) + part);
+            const __m256i found = _mm256_cmpgt_epi32(above_target, at);
+            below |= uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps(found))) << (part * kLanes);
+        }
+        return __builtin_popcount(below & mask);
+    }
+
+    static void prepare(const Tables& tables, const Conditioned& mixture, Prepared& prepared) {
+        prepared.first = clamped(mean_value(mixture) - (kWindow / 2 - 1), 1, 256 - kWindow);
+        prepared.points.low(0) = 0;
+        prepared.points.high(kWindow) = kTotal;
+        look(tables, mixture, prepared.first, 1, prepared.points);
+    }
+
+    static Symbol find(const Tables& tables, const Conditioned& mixture, const Prepared& prepared, uint32_t target) {
+        const int32_t first = prepared.first, count = count_below(prepared.points, target);
+        if ((count > 0 || first == 1) && (count < kWindow || first == 256 - kWindow)) [[likely]]
+            return {first + count - 1, uint32_t(prepared.points.low(count)), uint32_t(prepared.points.high(count))};
         return find_anywhere(tables, mixture, target);
     }
 
     __attribute__((noinline)) static Symbol find_anywhere(const Tables& tables, const Conditioned& mixture,
                                                           uint32_t target) {
-        Points points;
-        points.low(0) = 0;
-        // The 16th value of the first look would be 256, whose point is not the formula's.
+        // The 16th value of the first look is 256, that of the second the next of the first: both bound, neither is looked at.
         constexpr uint32_t interior = (1 << (kWindow - 1)) - 1;
-        const int32_t coarse = __builtin_popcount(look(tables, mixture, kWindow, kWindow, target, points) & interior);
+        Points points;
+        look(tables, mixture, kWindow, kWindow, points);
+        points.low(0) = 0;
         points.high(kWindow - 1) = kTotal;
+        const int32_t coarse = count_below(points, target, interior);
         const int32_t c_low = points.low(coarse), c_high = points.high(coarse);
-        const int32_t fine =
-            __builtin_popcount(look(tables, mixture, coarse * kWindow + 1, 1, target, points) & interior);
+        look(tables, mixture, coarse * kWindow + 1, 1, points);
         points.low(0) = c_low;
         points.high(kWindow - 1) = c_high;
+        const int32_t fine = count_below(points, target, interior);
         return {coarse * kWindow + fine, uint32_t(points.low(fine)), uint32_t(points.high(fine))};
     }
 };
