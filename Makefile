@@ -2,11 +2,13 @@
 PYTHON ?= .venv/bin/python
 BASE_PYTHON ?= python3
 DEMO ?= out/demo
+FUZZ_COUNT ?= 1000000
+FUZZ_SECONDS ?= 600
 DATA ?= images/
 space := $(subst ,, )
 comma := ,
 
-.PHONY: help setup demo test evaluate tables lint format clean
+.PHONY: help setup demo test evaluate tables lint format fuzz fuzz-guided clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -41,6 +43,15 @@ lint: setup ## check style
 
 format: setup ## apply style
 	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format .
+
+fuzz: setup ## mutated files through the decoder, FUZZ_COUNT of them
+	$(PYTHON) -m tests.fuzz.mutate --count $(FUZZ_COUNT)
+
+fuzz-guided: setup ## coverage-guided fuzzing of the decoder with atheris, FUZZ_SECONDS long
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target out/atheris atheris==3.0.0
+	mkdir -p out/fuzz
+	PYTHONPATH=out/atheris $(PYTHON) -m tests.fuzz.guided out/fuzz/corpus -max_total_time=$(FUZZ_SECONDS) \
+	  -max_len=300 -timeout=1 -rss_limit_mb=2000 -artifact_prefix=out/fuzz/ -verbosity=1
 
 clean: ## remove what was built and written, but not .venv
 	rm -rf out build .pytest_cache .ruff_cache .hypothesis

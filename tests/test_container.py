@@ -12,8 +12,20 @@ from hypothesis import strategies as st
 
 from coders.backends import backend_for
 from coders.codec import encode_stream
-from coders.container import MAGIC, MODES, PIXEL_LIMIT, VERSION, ChunkType, Container, Reader, number, pixel_checksum
-from coders.image_codec import decode_image, encode_image, models_named, scan_named
+from coders.container import (
+    MAGIC,
+    MODE_NAMED,
+    MODES,
+    PIXEL_LIMIT,
+    VERSION,
+    ChunkType,
+    Container,
+    Reader,
+    number,
+    pixel_checksum,
+)
+from coders.image_codec import decode_image, decode_picture, encode_image, encode_picture, models_named, scan_named
+from coders.picture import Picture
 from coders.scan import SCANS
 from tests.helpers import TINY, flips, image_of, random_frozen, random_image
 from utils.errors import FormatError, LosslessError, ModelError, P59Error
@@ -207,3 +219,14 @@ def test_checksums_tell_every_pixel_apart():
     assert len(sums) == image.size + 1
     assert len(pixel_checksum(np.zeros((256, 256, 1), np.uint8))) == 8
     assert len(pixel_checksum(np.zeros((255, 257, 1), np.uint8))) == 4
+
+
+def test_samples_of_one_mode_or_size_do_not_pass_for_another():
+    """Found by tests/fuzz: 16-bit gray became gray with alpha, its samples being the same bytes."""
+    words = np.arange(12, dtype=np.uint16).reshape(3, 4, 1) * 999
+    data = encode_picture(Picture(MODE_NAMED["I;16"], words), {}.get, SCANS["wavefront"], BACKEND)
+    assert data[5:8] == bytes((17, 3, 4))
+    decode_picture(Container.from_bytes(data), {}.get, BACKEND)
+    for fields in ((2, 3, 4), (17, 4, 3), (17, 2, 6)):
+        with pytest.raises(P59Error):
+            decode_picture(Container.from_bytes(with_checksum(data[:5] + bytes(fields) + data[8:-4])), {}.get, BACKEND)
