@@ -42,8 +42,13 @@ NETWORK = 8
 LEAST_BITS = math.log2(65536 / 65281)
 #: Where PNG rows in a quick search take this many times the network's bytes, no plain method is tried further.
 HOPELESS = 1.4
-#: LZMA is tried where deflated rows take less than this part of the raw bytes, or the rows are few.
-COMPRESSIBLE, FEW_BYTES = 0.9, 1 << 16
+#: LZMA is tried where the rows are few, or deflated rows take less than this part of the raw bytes and not much more
+#: than the best yet.
+FEW_BYTES, COMPRESSIBLE, LZMA_GAIN = 1 << 16, 0.9, 1.2
+#: Where a quick search takes less than this part of the raw bytes, the image was drawn: the network is tried last, and
+#: not at all where it cannot win.
+DRAWN = 0.05
+PLAINLY, BY_NETWORK = "plainly", "by the network"
 
 
 @dataclass(frozen=True)
@@ -82,17 +87,15 @@ def encode_group(
         if other.shape == group.shape and np.array_equal(other, group):
             return bytes((COPY << 4, number))
     forms = list(_forms(group, palette))
-    best = min((_quick(form) for form in forms if form.number != EXPANDED), key=len)
-    for form in forms:
-        if network and form.for_network and not bilevel:
-            best = min(best, _by_network(form, network, len(best)) or best, key=len)
-    by_network = best[0] & 15 >= NETWORK
-    for form in forms:
-        if form.number == EXPANDED or not form.rows.size:
-            continue
-        quick = len(plain.encode_rows_fast(form.rows)) if by_network else 0
-        if quick < HOPELESS * len(best):
-            best = min([best, *_thorough(form)], key=len)
+    quick = {form.number: _quick(form) for form in forms if form.number != EXPANDED}
+    best = min(quick.values(), key=len)
+    drawn = len(best) < DRAWN * group.size
+    for kind in (PLAINLY, BY_NETWORK) if drawn else (BY_NETWORK, PLAINLY):
+        for form in forms:
+            if kind == BY_NETWORK and network and form.for_network and not bilevel:
+                best = min(best, _by_network(form, network, len(best)) or best, key=len)
+            elif kind == PLAINLY and form.number in quick and len(quick[form.number]) < HOPELESS * len(best):
+                best = min([best, *_thorough(form, len(best))], key=len)
     return best
 
 
@@ -118,17 +121,19 @@ def _forms(group: np.ndarray, palette: bytes) -> Iterator[Form]:
 
 
 def _quick(form: Form) -> bytes:
-    raw = form.coded(plain.RAW, form.rows.tobytes())
-    if not form.rows.size:
-        return raw
-    return min(raw, form.coded(plain.ROWS, plain.encode_rows_fast(form.rows)), key=len)
+    rows = plain.encode_rows_fast(form.rows) if form.rows.size else b""
+    if len(rows) < form.rows.size:
+        return form.coded(plain.ROWS, rows)
+    return form.coded(plain.RAW, form.rows.tobytes())
 
 
-def _thorough(form: Form) -> Iterator[bytes]:
+def _thorough(form: Form, best: int) -> Iterator[bytes]:
+    size = form.rows.size
+    if not size:
+        return
     rows = plain.encode_rows(form.rows)
     yield form.coded(plain.ROWS, rows)
-    size = form.rows.size
-    if size <= FEW_BYTES or (size <= plain.LZMA_LIMIT and len(rows) < COMPRESSIBLE * size):
+    if size <= FEW_BYTES or (size <= plain.LZMA_LIMIT and len(rows) < min(COMPRESSIBLE * size, LZMA_GAIN * best)):
         yield form.coded(*plain.encode_differences(form.rows))
 
 

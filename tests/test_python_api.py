@@ -48,7 +48,7 @@ def networked(model_file) -> tuple[np.ndarray, bytes]:
 def test_a_model_of_ones_own_is_needed_again(model_file, monkeypatch):
     monkeypatch.setattr(p59, "_models", {})
     monkeypatch.setattr("coders.planes._quick", lambda form: bytes(1 << 20))
-    monkeypatch.setattr("coders.planes._thorough", lambda form: ())
+    monkeypatch.setattr("coders.planes._thorough", lambda *_: ())
     image, data = networked(model_file)
     with pytest.raises(p59.ModelError, match="checkpoint_file"):
         p59.decode(data)
