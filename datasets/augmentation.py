@@ -15,7 +15,8 @@ class Augmentation:
     flips        "none", "horizontal", or "all" (the eight of flipping and transposing)
     noise        probability of added noise, up to `noise_levels` pixel values of standard deviation, in part common
                  to the channels and in part of each channel, as film grain and sensor noise are
-    resize       probability of resampling (bicubic) by a random factor between the two of `resize_range`
+    resize       probability of resampling (bicubic) by a random factor between the two of `resize_range`; half of the
+                 crops that get noise too get it before, which makes it as coarse as the grain of a scanned film
     """
 
     flips: str = "all"
@@ -33,6 +34,9 @@ class Augmentation:
         row = int(generator.integers(0, image.shape[0] - needed + 1))
         column = int(generator.integers(0, image.shape[1] - needed + 1))
         crop = image[row : row + needed, column : column + needed]
+        noisy, coarse = generator.random() < self.noise, generator.random() < 0.5
+        if noisy and coarse:
+            crop = self._noisy(crop, generator)
         if needed != side:
             crop = _resized(crop, side)
         if self.flips in ("horizontal", "all") and generator.random() < 0.5:
@@ -40,7 +44,7 @@ class Augmentation:
         if self.flips == "all":
             crop = crop[::-1] if generator.random() < 0.5 else crop
             crop = crop.swapaxes(0, 1) if generator.random() < 0.5 else crop
-        if generator.random() < self.noise:
+        if noisy and not coarse:
             crop = self._noisy(crop, generator)
         return np.ascontiguousarray(crop)
 

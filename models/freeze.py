@@ -2,8 +2,8 @@
 
 Every channel of every hidden layer gets its own scale, chosen from the range seen on calibration images; the scales
 are folded into the next layer's weights, whose rows then use as many bits as int16 and the 32-bit bound allow. The
-last layer is scaled to the units of models.fixed_mixture. Floats are used here and nowhere later: the result is the integer
-model itself, and what reads a file is always that.
+last layer is scaled to the units of models.fixed_mixture. Floats are used here and nowhere later: the result is the
+integer model itself, and what reads a file is always that.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import numpy as np
 import torch
 
-from models.context_net import ContextNet, integer_inputs
+from models.context_net import LEAKY_SLOPE, ContextNet, integer_inputs
 from models.description import ModelDescription
 from models.fixed_mixture import CLAMPED_SCALE_BITS, CROSS_BITS, LOGIT_BITS, MEAN_BITS, SCALE_STEPS
 from models.frozen import INPUT_LIMIT, INT32_MAX, FrozenLayer, FrozenModel
@@ -23,7 +23,7 @@ from utils.errors import ModelError
 
 #: Hidden activations are integers of magnitude up to this. Together with MARGIN it was chosen by measuring the loss
 #: of rate on validation images (docs/freezing.md).
-ACTIVATION_LIMIT = 8191
+ACTIVATION_LIMIT = 16383
 #: Activations may exceed the largest one seen in calibration by this factor before they saturate.
 MARGIN = 1.5
 #: The same where only the few built-in photographs calibrate, which leave out more of what may come.
@@ -81,14 +81,14 @@ def output_units(description: ModelDescription) -> tuple[np.ndarray, np.ndarray]
 def unit_ranges(net: ContextNet, images: list[np.ndarray], limit: int) -> list[np.ndarray]:
     """Smallest unit with which no activation of the images' contexts is clamped: one (width,) for each hidden layer.
 
-    Activations are clamped to +-limit; sums below zero that LeakyReLU scales down first have all of int16.
+    Activations are clamped to +-limit after LeakyReLU.
     """
     roles = net.description.layer_roles
     units = [np.zeros(width) for width in net.description.widths]
 
     def observe(index: int, sums: torch.Tensor) -> None:
-        below = 32767 if roles[index][0] else limit
-        needed = np.maximum(sums.amax(0).double().numpy() / limit, -sums.amin(0).double().numpy() / below)
+        slope = LEAKY_SLOPE if roles[index][0] else 1
+        needed = np.maximum(sums.amax(0).double().numpy(), -sums.amin(0).double().numpy() * slope) / limit
         np.maximum(units[index], needed, out=units[index])
 
     generator = np.random.default_rng(0)

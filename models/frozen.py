@@ -4,9 +4,13 @@ A layer maps int16 activations a (|a| <= limit) to
 
     s[o] = (sum_i weight[o, i] * a[i] + bias[o]) >> shift[o]          (bias holds half a unit, so this rounds)
 
-A hidden layer then saturates s to int16, applies the integer LeakyReLU where the architecture has one, clamps to
-[-limit, limit], and adds (clamping again) what entered the layer before where it closes a residual block. Saturating
-before LeakyReLU and clamping after it keeps the slope for sums far below zero. The last layer's s are the outputs.
+A hidden layer then saturates s to int16 (sat), applies the integer LeakyReLU where the architecture has one,
+
+    max(sat(s), (sat((s + 32) >> 6) * 20992 + 2**14) >> 15)           (20992 / 2**15 / 64 = 0.01001)
+
+clamps to [-limit, limit], and adds (clamping again) what entered the layer before where it closes a residual block.
+Sums far below zero are common before LeakyReLU; shifting them apart keeps their slope without taking precision from
+the sums above zero. The last layer's s are the outputs.
 Every row's sum is bounded by |bias| + L1(weights) * limit <= 2**31 - 1, which is checked when a model is made or read,
 so int32 accumulation cannot overflow in any order of summation, and float64 products are exact.
 
@@ -25,8 +29,8 @@ import torch
 from models.description import ModelDescription
 from utils.errors import ModelError
 
-#: The integer LeakyReLU: max(s, (s * 328 + 2**14) >> 15), slope 0.01001.
-LEAKY_MULTIPLIER, LEAKY_SHIFT = 328, 15
+#: The integer LeakyReLU, see above.
+LEAKY_MULTIPLIER, LEAKY_SHIFT, LEAKY_PRESHIFT = 20992, 15, 6
 #: Largest absolute integer input: a difference of two 8-bit values, or 2 * west - 255.
 INPUT_LIMIT = 255
 INT32_MAX = 2**31 - 1
@@ -107,12 +111,17 @@ class FrozenNet:
         for layer, (weight, bias, unit) in zip(self.model.layers, self._layers, strict=True):
             y = torch.addmm(bias, x, weight).mul_(unit).floor_()
             if layer is not self.model.layers[-1]:
+                below = _leaky_below(y) if layer.leaky else None
                 y = y.clamp_(-32768, 32767)
-                if layer.leaky:
-                    scaled = (y * LEAKY_MULTIPLIER).add_(1 << (LEAKY_SHIFT - 1)).mul_(2.0**-LEAKY_SHIFT).floor_()
-                    y = torch.maximum(y, scaled)
+                y = y if below is None else torch.maximum(y, below)
                 y = y.clamp_(-limit, limit)
             if layer.skip:
                 y = (y + entered).clamp_(-limit, limit)
             entered, x = x, y
         return x.to(torch.int32)
+
+
+def _leaky_below(sums: torch.Tensor) -> torch.Tensor:
+    """LeakyReLU of integer sums below zero; above zero something less than the sum."""
+    coarse = (sums + (1 << (LEAKY_PRESHIFT - 1))).mul_(2.0**-LEAKY_PRESHIFT).floor_().clamp_(-32768, 32767)
+    return coarse.mul_(LEAKY_MULTIPLIER).add_(1 << (LEAKY_SHIFT - 1)).mul_(2.0**-LEAKY_SHIFT).floor_()

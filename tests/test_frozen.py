@@ -35,9 +35,10 @@ def naive(model: FrozenModel, inputs: np.ndarray) -> np.ndarray:
         assert np.abs(partial).max() < 2**31
         y = partial[:, :, -1] >> layer.shift.astype(np.int64)
         if number + 1 < len(model.layers):
+            coarse = np.clip((y + 32) >> 6, -(2**15), 2**15 - 1)
             y = np.clip(y, -(2**15), 2**15 - 1)
             if layer.leaky:
-                y = np.maximum(y, (y * 328 + 2**14) >> 15)
+                y = np.maximum(y, (coarse * 20992 + 2**14) >> 15)
             y = np.clip(y, -model.limit, model.limit)
         if layer.skip:
             y = np.clip(y + entered, -model.limit, model.limit)

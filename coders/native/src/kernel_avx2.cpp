@@ -41,6 +41,11 @@ struct Avx2 : Values256 {
         Sums by = load(shifts);
         return {_mm256_srav_epi32(sums.low, by.low), _mm256_srav_epi32(sums.high, by.high)};
     }
+    static __m256i coarse(__m256i sums) {
+        const __m256i halves = _mm256_srai_epi32(sums, kLeakyPreshift - 1);
+        return _mm256_srai_epi32(_mm256_add_epi32(halves, _mm256_set1_epi32(1)), 1);
+    }
+    static Sums coarse(Sums sums) { return {coarse(sums.low), coarse(sums.high)}; }
     static Values narrow(Sums sums) {
         // vpackssdw works on 128-bit halves; the permutation puts the four quarters in order.
         return _mm256_permute4x64_epi64(_mm256_packs_epi32(sums.low, sums.high), 0xD8);

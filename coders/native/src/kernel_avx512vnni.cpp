@@ -31,6 +31,10 @@ struct Avx512Vnni : Values256 {
     static Sums shift_right(Sums sums, const int32_t* shifts) {
         return _mm512_srav_epi32(sums, _mm512_load_si512(shifts));
     }
+    static Sums coarse(Sums sums) {
+        const Sums halves = _mm512_srai_epi32(sums, kLeakyPreshift - 1);
+        return _mm512_srai_epi32(_mm512_add_epi32(halves, _mm512_set1_epi32(1)), 1);
+    }
     static Values narrow(Sums sums) { return _mm512_cvtsepi32_epi16(sums); }
 };
 

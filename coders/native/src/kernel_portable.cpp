@@ -51,10 +51,14 @@ struct Portable {
     static void store_values(int16_t* p, const Values& values) {
         for (int i = 0; i < kBlock; ++i) p[i] = values.lane[i];
     }
-    static Values leaky(Values values) {
-        for (int16_t& value : values.lane) {
-            int32_t scaled = (value * kLeakyMultiplier + (1 << 14)) >> 15;
-            if (scaled > value) value = int16_t(scaled);
+    static Sums coarse(Sums sums) {
+        for (int32_t& sum : sums.lane) sum = ((sum >> (kLeakyPreshift - 1)) + 1) >> 1;
+        return sums;
+    }
+    static Values leaky(Values values, const Values& coarse) {
+        for (int i = 0; i < kBlock; ++i) {
+            const int32_t scaled = (coarse.lane[i] * kLeakyMultiplier + (1 << 14)) >> 15;
+            if (scaled > values.lane[i]) values.lane[i] = int16_t(scaled);
         }
         return values;
     }

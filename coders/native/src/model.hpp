@@ -24,7 +24,7 @@ constexpr int kMaxChannels = 3;
 
 // Numbers of models/fixed_mixture.py and models/frozen.py. Fixed here so that the compiler sees them; the Python side
 // compares them with its own before it uses this module.
-constexpr int kLeakyMultiplier = 328;
+constexpr int kLeakyMultiplier = 20992, kLeakyPreshift = 6;
 constexpr int kMeanBits = 6, kLogitBits = 8, kCrossBits = 12, kWeightBits = 12;
 constexpr int kScaleSteps = 16, kScaleCount = 192;
 constexpr int kMeanLowest = -(1 << 15), kMeanHighest = (1 << 15) + (1 << 14);

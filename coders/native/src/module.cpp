@@ -221,6 +221,8 @@ NB_MODULE(p59_native, module) {
     constants["PHI_ROUND"] = kPhiRound;
     constants["PHI_SHIFT"] = kPhiShift;
     constants["TOTAL"] = kTotal;
+    constants["LEAKY_MULTIPLIER"] = kLeakyMultiplier;
+    constants["LEAKY_PRESHIFT"] = kLeakyPreshift;
     module.attr("constants") = constants;
 
     nb::class_<PyModel>(module, "Model")

@@ -16,7 +16,9 @@
 //     Sums shift_right(sums, shifts)      arithmetic, each lane by its own
 //     Values narrow(sums)                 16 int16, saturated
 //     Values load_values(p), void store_values(p, values)
-//     Values leaky(values), clamp(values, limit), add(a, b)   add saturates
+//     Sums coarse(sums)                   (sums + 2**5) >> 6, written so that it cannot overflow
+//     Values leaky(values, coarse)        the larger of the value and its coarse form times kLeakyMultiplier / 2**15
+//     Values clamp(values, limit), add(a, b)   add saturates
 #pragma once
 
 #include <cstdint>
@@ -71,7 +73,7 @@ P59_NOINLINE static void finish_tile(const TileWork& work, int block, int pixel,
             }
             const size_t position = size_t(pixel + p) * work.activation_stride + first;
             typename Isa::Values values = Isa::narrow(shifted);
-            if (layer.leaky) values = Isa::leaky(values);
+            if (layer.leaky) values = Isa::leaky(values, Isa::narrow(Isa::coarse(shifted)));
             values = Isa::clamp(values, work.limit);
             if (layer.skip) {
                 values = Isa::add(values, Isa::load_values(work.entered + position));

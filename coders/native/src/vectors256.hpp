@@ -16,9 +16,9 @@ struct Values256 {
     static void store_values(int16_t* p, Values values) {
         _mm256_store_si256(reinterpret_cast<__m256i*>(p), values);
     }
-    // vpmulhrsw is (a * b + 2**14) >> 15, which is the definition of the integer LeakyReLU.
-    static Values leaky(Values values) {
-        return _mm256_max_epi16(values, _mm256_mulhrs_epi16(values, _mm256_set1_epi16(kLeakyMultiplier)));
+    // vpmulhrsw is (a * b + 2**14) >> 15, as in the definition of the integer LeakyReLU.
+    static Values leaky(Values values, Values coarse) {
+        return _mm256_max_epi16(values, _mm256_mulhrs_epi16(coarse, _mm256_set1_epi16(kLeakyMultiplier)));
     }
     static Values clamp(Values values, int limit) {
         values = _mm256_min_epi16(values, _mm256_set1_epi16(int16_t(limit)));
