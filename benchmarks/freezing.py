@@ -1,6 +1,6 @@
 """What freezing costs: ideal bits of the frozen model against the float one, for several limits and margins.
 
-    python -m benchmarks.freezing CHECKPOINT CALIBRATION_IMAGES TEST_IMAGES
+python -m benchmarks.freezing CHECKPOINT CALIBRATION_IMAGES TEST_IMAGES
 """
 
 from __future__ import annotations

@@ -26,8 +26,6 @@ from utils.errors import ModelError
 ACTIVATION_LIMIT = 16383
 #: Activations may exceed the largest one seen in calibration by this factor before they saturate.
 MARGIN = 1.5
-#: The same where only the few built-in photographs calibrate, which leave out more of what may come.
-BUILTIN_MARGIN = 2.0
 #: Contexts drawn from each calibration image.
 CONTEXTS_PER_IMAGE = 8192
 

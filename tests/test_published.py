@@ -14,7 +14,7 @@ from coders.backends import backend_for
 from coders.codec import decode_stream
 from coders.image_codec import encode_image
 from coders.scan import DIAGONAL, SCANS, SEQUENTIAL, WAVEFRONT
-from datasets.builtin import builtin_photographs
+from datasets.builtin import calibration_photographs
 from models.checkpoint import network_of, read_checkpoint
 from models.freeze import freeze
 from models.measure import image_bits
@@ -39,7 +39,7 @@ def published(shared):
     """(float network, frozen network), calibrated on the photographs that every machine has."""
     path = shared / CHECKPOINT
     net = network_of(read_checkpoint(path), path)
-    return net, freeze(net, builtin_photographs(3))
+    return net, freeze(net, calibration_photographs(3))
 
 
 def kodak(shared, name: str) -> np.ndarray:

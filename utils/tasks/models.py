@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from coders.scan import Scan
-from datasets.builtin import builtin_photographs
+from datasets.builtin import calibration_photographs
 from datasets.images import find_images, read_image
 from models.context_net import ContextNet
-from models.freeze import BUILTIN_MARGIN, freeze
+from models.freeze import freeze
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.store import ChosenModel, chosen_model, find_checkpoint, model_for_file, shipped_model
 from utils.errors import InputError
@@ -86,6 +86,6 @@ def freeze_on(net: ContextNet, sources: str | list[str] | None) -> FrozenModel:
     """Freeze a network, calibrated on images spread evenly over the sources; on built-in ones where none are given."""
     channels = net.description.channels
     if sources is None:
-        return freeze(net, builtin_photographs(channels), margin=BUILTIN_MARGIN)
+        return freeze(net, calibration_photographs(channels))
     files = find_images(sources)
     return freeze(net, [read_image(path, channels) for path in files[:: max(1, len(files) // CALIBRATION_IMAGES)]])
