@@ -8,7 +8,8 @@ fastest of the rounds counts, so that ratios hold on a machine whose speed drift
 
     ceiling    int16 multiply-accumulates that the cores used could do in registers alone, the time those of the network
                would take there as a fraction of the time measured
-    network, mixture, coder, rest    shares of all threads' time; rest is waiting for each other and everything else
+    network, mixture, coder, rest    shares of all threads' time; rest is waiting for each other and everything else.
+               Measured in runs of their own, as reading the clock is felt where pixels are decoded one by one
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -35,14 +37,18 @@ JPEG_XL_EFFORTS = (7, 9)
 
 @dataclass
 class Timing:
-    """Fastest seconds of some work on all images, and the thread seconds of that round in network, mixture, coder."""
+    """Fastest seconds of some work on all images; shares of all threads' time in network, mixture and coder."""
 
     seconds: float = float("inf")
-    parts: tuple[float, ...] = ()
+    counted: float = float("inf")
+    shares: tuple[float, ...] = ()
 
-    def add(self, seconds: float, parts: tuple[float, ...] = ()) -> None:
-        if seconds < self.seconds:
-            self.seconds, self.parts = seconds, parts
+    def add(self, seconds: float) -> None:
+        self.seconds = min(self.seconds, seconds)
+
+    def add_counted(self, seconds: float, parts: np.ndarray, cores: int) -> None:
+        if seconds < self.counted:
+            self.counted, self.shares = seconds, tuple(parts / (cores * seconds))
 
 
 @dataclass
@@ -90,45 +96,58 @@ def benchmark_model(path: str | None, images: list[np.ndarray]) -> FrozenModel:
     return freeze(net, images[:4])
 
 
-def clocked(work: Callable[[], object]) -> tuple[float, object]:
+def clocked(work: Callable, *arguments, **options) -> tuple[float, Any]:
     start = time.perf_counter()
-    result = work()
+    result = work(*arguments, **options)
     return time.perf_counter() - start, result
 
 
-def one_round(images: list[np.ndarray], model: FrozenModel, threads: int, results: Results) -> None:
-    """Time everything once, each on all images."""
+def cores_used(name: str, direction: str, threads: int) -> int:
+    """Sequential decoding is one chain of single pixels, which one core works on."""
+    return 1 if (name, direction) == (SEQUENTIAL.name, "decode") else threads
+
+
+def round_of_orders(images: list[np.ndarray], model: FrozenModel, threads: int, results: Results) -> None:
+    """Time every order once, each on all images: plainly, and counting where the time goes."""
     for cores in {1, threads}:
         results.ceilings[cores] = max(results.ceilings.get(cores, 0), native.ceiling(cores, 0.1))
     for name, scan in SCANS.items():
-        totals = {direction: [0.0, np.zeros(3)] for direction in ("encode", "decode")}
-        size = 0
+        plain, counted = dict.fromkeys(("encode", "decode"), 0.0), dict.fromkeys(("encode", "decode"), 0.0)
+        parts = {"encode": np.zeros(3), "decode": np.zeros(3)}
+        results.sizes[name] = 0
         for image in images:
-            seconds, (stream, parts) = clocked(lambda: native.timed_encode(image, model, scan, threads))  # noqa: B023
-            totals["encode"][0] += seconds
-            totals["encode"][1] += parts
-            size += len(stream)
-            seconds, (restored, parts) = clocked(
-                lambda: native.timed_decode(stream, *image.shape[:2], model, scan, threads)  # noqa: B023
-            )
-            totals["decode"][0] += seconds
-            totals["decode"][1] += parts
+            stream = native.encode_stream(image, model, scan, threads)
+            results.sizes[name] += len(stream)
+            encoding, decoding = (image, model, scan, threads), (stream, *image.shape[:2], model, scan, threads)
+            for direction, plainly, counting, arguments in (
+                ("encode", native.encode_stream, native.timed_encode, encoding),
+                ("decode", native.decode_stream, native.timed_decode, decoding),
+            ):
+                seconds, restored = clocked(plainly, *arguments)
+                plain[direction] += seconds
+                seconds, (_, own) = clocked(counting, *arguments)
+                counted[direction] += seconds
+                parts[direction] += own
             if not np.array_equal(restored, image):
                 raise SystemExit(f"{name}: decoded pixels differ")
-        results.sizes[name] = size
-        for direction, (seconds, parts) in totals.items():
-            results.timing(name, direction).add(seconds, tuple(parts))
+        for direction in plain:
+            timing = results.timing(name, direction)
+            timing.add(plain[direction])
+            timing.add_counted(counted[direction], parts[direction], cores_used(name, direction, threads))
+
+
+def round_of_jpeg_xl(images: list[np.ndarray], threads: int, results: Results) -> None:
+    """Time JPEG XL once, each effort on all images."""
     for effort in JPEG_XL_EFFORTS:
         name = f"JPEG XL effort {effort}"
         encode = decode = 0.0
         size = 0
         for image in images:
-            seconds, stream = clocked(
-                lambda: imagecodecs.jpegxl_encode(image, lossless=True, effort=effort, numthreads=threads)  # noqa: B023
-            )
+            options = {"lossless": True, "effort": effort, "numthreads": threads}
+            seconds, stream = clocked(imagecodecs.jpegxl_encode, image, **options)
             encode += seconds
             size += len(stream)
-            seconds, restored = clocked(lambda: imagecodecs.jpegxl_decode(stream, numthreads=threads))  # noqa: B023
+            seconds, restored = clocked(imagecodecs.jpegxl_decode, stream, numthreads=threads)
             decode += seconds
             if not np.array_equal(restored, image):
                 raise SystemExit(f"{name}: decoded pixels differ")
@@ -150,13 +169,11 @@ def report(images: list[np.ndarray], model: FrozenModel, threads: int, results: 
     ]
     for (name, direction), timing in results.timings.items():
         line = f"{name:20}{direction:8}{timing.seconds:8.3f}{pixels / 1e6 / timing.seconds:8.2f}"
-        if timing.parts:
-            # Sequential decoding is one chain of single pixels, which one core works on.
-            cores = 1 if (name, direction) == (SEQUENTIAL.name, "decode") else threads
-            shares = [part / (cores * timing.seconds) for part in timing.parts]
-            line += f"{macs / results.ceilings[cores] / timing.seconds:9.0%}"
-            line += "".join(f"{share:{width}.0%}" for share, width in zip(shares, (9, 9, 8), strict=True))
-            line += f"{1 - sum(shares):7.0%}"
+        if timing.shares:
+            ceiling = results.ceilings[cores_used(name, direction, threads)]
+            line += f"{macs / ceiling / timing.seconds:9.0%}"
+            line += "".join(f"{share:{width}.0%}" for share, width in zip(timing.shares, (9, 9, 8), strict=True))
+            line += f"{1 - sum(timing.shares):7.0%}"
         else:
             line += " " * 42
         lines.append(f"{line}{8 * results.sizes[name] / (3 * pixels):8.3f}")
@@ -189,7 +206,8 @@ def main() -> int:
     threads = native.thread_count(arguments.threads)
     results = Results()
     for _ in range(arguments.rounds):
-        one_round(images, model, threads, results)
+        round_of_orders(images, model, threads, results)
+        round_of_jpeg_xl(images, threads, results)
     print(report(images, model, threads, results))
     return 0
 
