@@ -75,7 +75,7 @@ def with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
     return png_file([header, (kind, data), *rest])
 
 
-#: name -> (file ending, contents, mode of the picture). One or more for each row of docs/formats.md.
+#: name -> (file ending, contents, mode of the picture). One or more for each row of the README's table.
 TAKEN: dict[str, tuple[str, bytes, str]] = {
     "RGB": ("png", pillow(of(BYTES[:, :, :3])), "RGB"),
     "gray": ("png", pillow(of(BYTES[:, :, :1])), "L"),
