@@ -69,7 +69,7 @@ private:
 
     // Small chunks share the work of a step evenly, larger ones use weights more often.
     static int chunk_pixels(int64_t longest, int threads) {
-        return threads == 1 ? kBatch : int(std::clamp<int64_t>(longest / (8 * threads) / 12 * 12, 12, kBatch));
+        return threads == 1 ? kBatch : int(std::clamp<int64_t>(longest / (8 * threads) / 12 * 12, 24, kBatch));
     }
 
     // A place in the order of coding: everything in earlier steps, and the rows of `step` above `row`.
