@@ -22,7 +22,7 @@ from models.neighbourhood import gather_contexts, pad_image
 from utils.errors import ModelError
 
 #: Hidden activations are integers of magnitude up to this. Together with MARGIN it was chosen by measuring the loss
-#: of rate on validation images (docs/freezing.md).
+#: of rate on validation images (benchmarks/freezing.py).
 ACTIVATION_LIMIT = 16383
 #: Activations may exceed the largest one seen in calibration by this factor before they saturate.
 MARGIN = 1.5
