@@ -54,7 +54,12 @@ def measure(task: TrainTask, images: ImageSet, seconds: float) -> np.ndarray:
     optimizer = settings.optimizer_of(net.parameters())
 
     def train(source: Iterator[Sample]) -> None:
-        Engine().train(lambda sample: (batch_bits(net, *sample, settings.loss), None), source, 1, optimizer)
+        Engine().train(
+            lambda sample: (batch_bits(net, *sample, settings.loss, bool(settings.bfloat16_steps)), None),
+            source,
+            1,
+            optimizer,
+        )
 
     def only_load(source: Iterator[Sample]) -> None:
         for _ in source:

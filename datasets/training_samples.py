@@ -138,13 +138,19 @@ class PatchPool(RotatingPool):
 def _gathered(
     crops: torch.Tensor, crop: np.ndarray, row: np.ndarray, column: np.ndarray, taps: tuple[Tap, ...]
 ) -> Sample:
-    """Contexts and pixels at the positions, each (N,), of padded crops (B, rows, columns, C)."""
-    rows, width, channels = crops.shape[1:]
-    positions = torch.from_numpy((crop * rows + row) * width + column).to(crops.device)
-    offsets = torch.tensor([dr * width + dc for dr, dc in (*taps, (0, 0))], device=crops.device)
-    # index_select takes half of the time of indexing with a tensor
-    values = crops.view(-1, channels).index_select(0, (positions[:, None] + offsets).flatten())
-    values = values.view(len(positions), len(offsets), channels)
+    """Contexts and pixels at the positions, each (N,), of padded crops (B, rows, columns, C).
+
+    A row of the neighbourhood lies together in memory: reading whole rows takes a tenth of the time of single taps.
+    """
+    rows, columns, channels = crops.shape[1:]
+    width = LEFT + 1 + RIGHT
+    flat = crops.view(-1)
+    runs = flat.as_strided((len(flat) // channels - width + 1, width * channels), (channels, 1))
+    west = torch.from_numpy((crop * rows + row) * columns + column - LEFT).to(crops.device)
+    above = torch.arange(-TOP, 1, device=crops.device) * columns
+    window = runs.index_select(0, (west[:, None] + above).flatten()).view(len(west), -1, channels)
+    cells = torch.tensor([(dr + TOP) * width + dc + LEFT for dr, dc in (*taps, (0, 0))], device=crops.device)
+    values = window.index_select(1, cells)
     return values[:, :-1], values[:, -1]
 
 

@@ -23,15 +23,16 @@ import utils.training
 from datasets.augmentation import Augmentation
 from datasets.image_set import ImageSet
 from datasets.published_crops import PublishedCrop, centre_crop
-from datasets.training_samples import ContextPool, PatchPool
+from datasets.training_samples import ContextPool, PatchPool, _gathered
 from main import main
 from models.checkpoint import network_of, read_checkpoint
-from models.description import PUBLISHED
+from models.context_net import ContextNet
+from models.description import PUBLISHED, ModelDescription
 from models.neighbourhood import CAUSAL_TAPS
 from utils.distributed import Processes
 from utils.learning_log import curves_png
 from utils.schedule import validation_decay, warmup_cosine
-from utils.training import Training
+from utils.training import Training, batch_bits
 
 REPOSITORY = Path(__file__).parent.parent
 CONTEXTS = {
@@ -256,6 +257,44 @@ def test_published_crops_are_windows_of_the_image_or_their_mirror_images():
         centre_crop(image, 4), image[5:9, 6:10]
     )
     assert np.array_equal(centre_crop(image, 100), image)
+
+
+@pytest.mark.parametrize("taps", [CAUSAL_TAPS, CAUSAL_TAPS[::-2]], ids=["all", "some, in another order"])
+def test_contexts_are_the_pixels_at_the_taps(work, taps):
+    """Every context of a batch against single look-ups in the padded crops, the outermost positions among them."""
+    crops = torch.randint(0, 256, (2, 6, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    crop, row, column = (index.ravel() for index in np.mgrid[0:2, 2:6, 2:6])
+    contexts, pixels = _gathered(crops, crop, row, column, taps)
+    for n, (b, i, j) in enumerate(zip(crop, row, column, strict=True)):
+        assert pixels[n].tolist() == crops[b, i, j].tolist()
+        assert contexts[n].tolist() == [crops[b, i + di, j + dj].tolist() for di, dj in taps]
+
+
+def test_bfloat16_steps_train_float32_weights_and_end(work, monkeypatch):
+    """The first steps compute in bfloat16, the rest and all validations in float32; the weights always are float32."""
+    seen = []
+
+    def watched(net, contexts, pixels, loss, bfloat16=False):
+        seen.append(bfloat16)
+        return batch_bits(net, contexts, pixels, loss, bfloat16)
+
+    monkeypatch.setattr(utils.training, "batch_bits", watched)
+    assert run(CONTEXTS, bfloat16_steps=4) == 0
+    assert seen == [True] * 4 + [False] * 8
+    assert {value.dtype for value in checkpoint("run")["state_dict"].values()} == {torch.float32}
+
+
+def test_bfloat16_bits_are_close_to_float32_ones(work):
+    net = ContextNet(ModelDescription(reference="west", scales="exponential", padding="edge"))
+    net.reset_parameters(torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    level = torch.randint(60, 190, (500, 1, 3), generator=generator)
+    around = level + torch.randint(-9, 10, (500, 13, 3), generator=generator)
+    contexts, pixels = around[:, :12].to(torch.uint8), around[:, 12].to(torch.uint8)
+    exact, quick = (batch_bits(net, contexts, pixels, "coded", kind) for kind in (False, True))
+    assert exact.dtype == quick.dtype == torch.float32
+    assert quick != exact
+    assert abs(quick - exact) < 0.01 * exact
 
 
 def test_learning_rates():

@@ -26,6 +26,7 @@ class TrainSettings:
     optimizer       "adam" (first moment's decay 0.9, the second's `adam_beta2`) or "soap" (utils.soap)
     schedule        "cosine" (down to 0 at the last step) or "step" (times 0.99 at each validation)
     gradient_clip   largest norm of the gradient, 0 for none
+    bfloat16_steps  the first steps, whose network is computed in bfloat16 (see utils.training.batch_bits)
     max_steps       of the whole run; None: `max_epoch` epochs
     steps_per_epoch None until `resolved`: as many contexts as the training images have pixels
     validate_every  epochs; a validation also follows the last step
@@ -47,6 +48,7 @@ class TrainSettings:
     warmup_steps: int
     adam_beta2: float
     gradient_clip: float
+    bfloat16_steps: int
     max_epoch: int
     max_steps: int | None
     steps_per_epoch: int | None

@@ -27,10 +27,17 @@ from utils.train_settings import TrainSettings
 from utils.validation import validation_bpsp
 
 
-def batch_bits(net: ContextNet, contexts: torch.Tensor, pixels: torch.Tensor, loss: str) -> torch.Tensor:
-    """Mean bits per sub-pixel of a batch of contexts (N, T, C) and pixels (N, C), differentiable."""
+def batch_bits(
+    net: ContextNet, contexts: torch.Tensor, pixels: torch.Tensor, loss: str, bfloat16: bool = False
+) -> torch.Tensor:
+    """Mean bits per sub-pixel of a batch of contexts (N, T, C) and pixels (N, C), differentiable.
+
+    With `bfloat16` the network's layers multiply and store bfloat16; weights, sums and the mixture stay float32.
+    """
     inputs, reference = integer_inputs(contexts, net.description)
-    mixture = mixture_of(net(inputs), pixels, reference, net.description)
+    with torch.autocast(contexts.device.type, torch.bfloat16, enabled=bfloat16):
+        outputs = net(inputs)
+    mixture = mixture_of(outputs.float(), pixels, reference, net.description)
     return BITS[loss](mixture, pixels).mean()
 
 
@@ -109,7 +116,8 @@ class Training:
                 yield sample
 
     def _loss(self, sample: Sample) -> tuple[torch.Tensor, None]:
-        return batch_bits(self.net, *sample, self.settings.loss) * self.weight, None
+        bfloat16 = self.step < self.settings.bfloat16_steps
+        return batch_bits(self.net, *sample, self.settings.loss, bfloat16) * self.weight, None
 
     def _set_rate(self, state: dict) -> None:
         for group in self.optimizer.param_groups:

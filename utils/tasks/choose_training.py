@@ -77,6 +77,7 @@ def train_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
         warmup_steps=config.warmup_steps,
         adam_beta2=config.adam_beta2,
         gradient_clip=config.gradient_clip,
+        bfloat16_steps=config.bfloat16_steps,
         max_epoch=config.max_epoch,
         max_steps=config.max_steps,
         steps_per_epoch=config.steps_per_epoch,
