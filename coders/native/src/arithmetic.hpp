@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 namespace p59 {
@@ -108,11 +109,24 @@ struct ArithmeticDecoder {
     uint64_t position = 0;  // of the next bit
 };
 
+// Eight bytes, the first highest.
+static inline uint64_t big_endian(const uint8_t* bytes) {
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t word;  // one load; not every compiler sees that the loop below is one
+    std::memcpy(&word, bytes, sizeof word);
+    return __builtin_bswap64(word);
+#else
+    uint64_t word = 0;
+    for (int i = 0; i < 8; ++i) word = word << 8 | bytes[i];
+    return word;
+#endif
+}
+
 // The next `count` bits, 0 to 32.
 static inline uint64_t read_bits(ArithmeticDecoder& decoder, int count) {
     uint64_t byte = decoder.position >> 3, window = 0;
     if (byte + 8 <= decoder.size) [[likely]] {
-        for (int i = 0; i < 8; ++i) window = window << 8 | decoder.bytes[byte + i];
+        window = big_endian(decoder.bytes + byte);
     } else {
         for (uint64_t i = byte; i < byte + 8; ++i) window = window << 8 | (i < decoder.size ? decoder.bytes[i] : 0);
     }

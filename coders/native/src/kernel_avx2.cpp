@@ -4,7 +4,7 @@
 #if defined(__AVX2__) && defined(__x86_64__) && defined(__GNUC__)
 
 #include "network.hpp"
-#include "symbols.hpp"
+#include "vector_mixture.hpp"
 #include "vectors256.hpp"
 
 namespace p59 {
@@ -72,8 +72,13 @@ int64_t ceiling(int64_t rounds) {
 }  // namespace
 
 const Kernel* avx2_kernel() {
-    static const Kernel kernel{"avx2",       gather, network<Avx2>, mixtures_of, decode_channel<Search256>,
-                               intervals_of, ceiling};
+    static const Kernel kernel{"avx2",
+                               gather,
+                               network<Avx2>,
+                               vector_mixtures_of<Lanes256>,
+                               decode_channel<VectorSearch<Lanes256>>,
+                               vector_intervals_of<Lanes256>,
+                               ceiling};
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") ? &kernel : nullptr;
 }
 

@@ -4,7 +4,7 @@
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__) && defined(__x86_64__) && defined(__GNUC__)
 
 #include "network.hpp"
-#include "symbols.hpp"
+#include "vector_mixture.hpp"
 #include "vectors256.hpp"
 
 namespace p59 {
@@ -38,6 +38,50 @@ struct Avx512Vnni : Values256 {
     static Values narrow(Sums sums) { return _mm512_cvtsepi32_epi16(sums); }
 };
 
+// As Lanes256.
+struct Lanes512 {
+    static constexpr int kLanes = 16;
+    using Int = __m512i;
+
+    static Int all(int32_t value) { return _mm512_set1_epi32(value); }
+    static Int load(const int32_t* p) { return _mm512_load_si512(p); }
+    static void store(int32_t* p, Int a) { _mm512_store_si512(p, a); }
+    static Int count_up() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+
+    static Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
+    static Int subtract(Int a, Int b) { return _mm512_sub_epi32(a, b); }
+    static Int multiply(Int a, Int b) { return _mm512_mullo_epi32(a, b); }
+    static Int multiply_short(Int a, Int b) { return _mm512_madd_epi16(a, b); }
+    static Int smaller(Int a, Int b) { return _mm512_min_epi32(a, b); }
+    static Int larger(Int a, Int b) { return _mm512_max_epi32(a, b); }
+    static Int both(Int a, Int b) { return _mm512_and_si512(a, b); }
+    static Int either(Int a, Int b) { return _mm512_or_si512(a, b); }
+    template <int Count>
+    static Int left(Int a) { return _mm512_slli_epi32(a, Count); }
+    template <int Count>
+    static Int right(Int a) { return _mm512_srai_epi32(a, Count); }
+    static Int right(Int a, Int counts) { return _mm512_srav_epi32(a, counts); }
+    template <int Count>
+    static Int right_unsigned(Int a) { return _mm512_srli_epi32(a, Count); }
+    static Int right_unsigned(Int a, Int counts) { return _mm512_srlv_epi32(a, counts); }
+
+    static Int where_equal(Int a, Int b, Int yes, Int no) {
+        return _mm512_mask_blend_epi32(_mm512_cmpeq_epi32_mask(a, b), no, yes);
+    }
+    static uint32_t greater(Int a, Int b) { return _mm512_cmpgt_epi32_mask(a, b); }
+    static Int gather(const int32_t* table, Int index) { return _mm512_i32gather_epi32(index, table, 4); }
+    static Int lookup16(const int32_t* table, Int index) {
+        return _mm512_permutexvar_epi32(index, _mm512_loadu_si512(table));
+    }
+    static Int reciprocal(Int a) {
+        const __m512d low = _mm512_cvtepi32_pd(_mm512_castsi512_si256(a));
+        const __m512d high = _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(a, 1));
+        const __m512d power = _mm512_set1_pd(0x1p31);
+        return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvttpd_epi32(_mm512_div_pd(power, low))),
+                                  _mm512_cvttpd_epi32(_mm512_div_pd(power, high)), 1);
+    }
+};
+
 int64_t ceiling(int64_t rounds) {
     constexpr int chains = 24;
     __m512i sums[chains], weights = _mm512_set1_epi16(3), pair = _mm512_set1_epi16(5);
@@ -54,8 +98,13 @@ int64_t ceiling(int64_t rounds) {
 }  // namespace
 
 const Kernel* avx512vnni_kernel() {
-    static const Kernel kernel{"avx512vnni", gather, network<Avx512Vnni>, mixtures_of, decode_channel<Search256>,
-                               intervals_of, ceiling};
+    static const Kernel kernel{"avx512vnni",
+                               gather,
+                               network<Avx512Vnni>,
+                               vector_mixtures_of<Lanes512>,
+                               decode_channel<VectorSearch<Lanes512>>,
+                               vector_intervals_of<Lanes512>,
+                               ceiling};
     const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
                            __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&

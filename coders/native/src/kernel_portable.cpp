@@ -77,6 +77,11 @@ struct PortableSearch {
         int32_t start;
     };
 
+    static Conditioned conditioned(const Model& model, int components, const int32_t* mixture, int channel,
+                                   const uint8_t* values, int32_t* room) {
+        return p59::conditioned(model, components, mixture, channel, values, room);
+    }
+
     static void prepare(const Tables&, const Conditioned& mixture, Prepared& prepared) {
         prepared.start = clamped(mean_value(mixture), 1, 255);
     }

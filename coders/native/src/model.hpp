@@ -26,7 +26,7 @@ constexpr int kMaxChannels = 3;
 // compares them with its own before it uses this module.
 constexpr int kLeakyMultiplier = 20992, kLeakyPreshift = 6;
 constexpr int kMeanBits = 6, kLogitBits = 8, kCrossBits = 12, kWeightBits = 12;
-constexpr int kScaleSteps = 16, kScaleCount = 192;
+constexpr int kScaleStepBits = 4, kScaleSteps = 1 << kScaleStepBits, kScaleCount = 192;
 constexpr int kMeanLowest = -(1 << 15), kMeanHighest = (1 << 15) + (1 << 14);
 constexpr int kRawLimit = 1 << 20, kCrossLimit = 32767;
 constexpr int kZStepBits = 6, kZLimit = 5 << 12, kZShift = 5;

@@ -1,7 +1,8 @@
 // From contexts to mixtures and from mixtures to symbols, for a batch of pixels; what surrounds the network.
 //
 // `Search` finds the value whose interval of CDF points holds the coder's target, in two parts: what needs only the
-// mixture, prepare(tables, mixture, prepared), and find(tables, mixture, prepared, target) -> Symbol.
+// mixture, prepare(tables, mixture, prepared), and find(tables, mixture, prepared, target) -> Symbol; its conditioned() is
+// the one of mixture.hpp in its own way, with `room` for a multiple of four means.
 #pragma once
 
 #include <type_traits>
@@ -60,20 +61,37 @@ static void mixtures_of(const Model& model, const int32_t* outputs, int n, int32
 
 // Some pixels are prepared before the first of them is decoded: the coder's chain of dependent operations then is short
 // enough for the processor to work on several symbols at a time.
+static inline void prefetch(const void* address) {
+#if defined(__GNUC__)
+    __builtin_prefetch(address);
+#else
+    (void)address;
+#endif
+}
+
+constexpr int kConditionedRoom = (kMaxMixtures + 3) / 4 * 4;
+
 template <class Search>
 static void decode_channel(const Model& model, ArithmeticDecoder& stream, const int32_t* mixtures, int n, int channel,
                            uint8_t* const* pixels) {
     constexpr int kAhead = 16;
     with_components(model, [&](auto components) {
         ArithmeticDecoder decoder = stream;  // in registers
-        int32_t room[kAhead][kMaxMixtures];
+        int32_t room[kAhead][kConditionedRoom];
         Conditioned own[kAhead];
         typename Search::Prepared prepared[kAhead];
         for (int start = 0; start < n; start += kAhead) {
             const int count = n - start < kAhead ? n - start : kAhead;
+            // Half of the mixtures come from another core's cache.
+            for (int i = start + kAhead; i < n && i < start + 2 * kAhead; ++i) {
+                const int32_t* mixture = mixtures + size_t(i) * model.mixture_stride + channel * 4 * components;
+                prefetch(mixture);
+                prefetch(mixture + 4 * components);
+                prefetch(pixels[i]);
+            }
             for (int i = 0; i < count; ++i) {
                 const int32_t* mixture = mixtures + size_t(start + i) * model.mixture_stride;
-                Conditioned mixed = conditioned(model, components, mixture, channel, pixels[start + i], room[i]);
+                Conditioned mixed = Search::conditioned(model, components, mixture, channel, pixels[start + i], room[i]);
                 mixed.components = components;
                 Search::prepare(model.tables, mixed, prepared[i]);
                 own[i] = mixed;
