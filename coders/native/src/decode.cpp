@@ -1,14 +1,17 @@
-// Decoding: the calling thread takes symbols off the stream in their order, all threads evaluate the network ahead.
+// Decoding: the calling thread takes symbols off the stream in their order, all threads prepare them ahead of it.
 //
-// A step's pixels depend on earlier steps only, and in the step just before on no row below their own. Its last channel is
-// decoded from the first row to the last, so that the network of the next step can follow some rows behind:
+// A step's pixels depend on earlier steps only, and in the step just before on no row below their own. Each channel of a
+// step is decoded from the first row to the last, so that what comes next can follow some rows behind: the network of the
+// next step behind the last channel, and the looks around the mean (kernel.hpp, prepare) of a channel behind the one
+// before, whose values its means depend on.
 //
-//     stream    | R of step t | G | B ------------> | R of step t+1 | G | B ...
-//     network                       step t+1 -------->
+//     stream    | R of step t | G | B -----------> | R of step t+1 | G | B ...
+//     prepare                G ->  B ->
+//     network                         step t+1, R -------->
 //
-// Steps are cut into chunks of rows. `next_` is the chunk that nobody has claimed yet, `coded_` how far the stream has got,
-// `done_` which chunks have their mixtures. A chunk is claimed only when all it depends on is coded, by whichever thread
-// is free; the stream's thread does so too while it has to wait.
+// Steps are cut into chunks of rows. `coded_` is how far the stream has got; `next_network_` and `next_channel_` are the
+// chunks that nobody has claimed yet; `ready` tells of each chunk which channel's symbols can be found. A chunk is claimed
+// only when all it depends on is coded, by whichever thread is free; the stream's thread does so too while it has to wait.
 
 #include <atomic>
 
@@ -33,7 +36,8 @@ public:
         for (Slot& slot : slots_) {
             slot.mixtures = Buffer<int32_t>(size_t(longest) * model_.mixture_stride);
             slot.pixels.resize(longest);
-            slot.done = std::vector<std::atomic<int64_t>>((longest + chunk_ - 1) / chunk_);
+            slot.prepared = Buffer<Prepared>(longest);
+            slot.ready = std::vector<std::atomic<int64_t>>((longest + chunk_ - 1) / chunk_);
         }
         for (int i = 0; i < threads_; ++i) workspaces_.emplace_back(model_);
         counters_.resize(threads_);
@@ -56,7 +60,8 @@ private:
     struct Slot {
         Buffer<int32_t> mixtures;
         std::vector<uint8_t*> pixels;
-        std::vector<std::atomic<int64_t>> done;  // step + 1 for which a chunk is done
+        Buffer<Prepared> prepared;
+        std::vector<std::atomic<int64_t>> ready;  // for each chunk the last phase(step, channel) that it is ready for
     };
 
     // Multiply-accumulates, well below a millisecond of them; reading the clock for every pixel would be felt.
@@ -72,48 +77,83 @@ private:
         return threads == 1 ? kBatch : int(std::clamp<int64_t>(longest / (8 * threads) / 12 * 12, 24, kBatch));
     }
 
-    // A place in the order of coding: everything in earlier steps, and the rows of `step` above `row`.
-    int64_t place(int64_t step, int64_t row) const { return step * (scan_.height + 1) + row; }
+    // Steps and their channels in the order of coding, counted from 1.
+    int64_t phase(int64_t step, int channel) const { return step * model_.channels + channel + 1; }
 
-    // The first chunk of the next step that has pixels: where rows are shorter than the delay, some steps have none.
-    int64_t place_after(int64_t step) const {
-        do ++step;
-        while (step < scan_.steps() && scan_.first_row(step) == scan_.end_row(step));
-        return place(step, scan_.first_row(step));
+    // A place in the order of coding: everything in earlier phases, and the rows above `row`.
+    int64_t place(int64_t step, int channel, int64_t row) const { return phase(step, channel) * (scan_.height + 1) + row; }
+
+    // The place at the first row of the first step from `step` on that has pixels: where rows are shorter than the delay,
+    // some steps have none.
+    int64_t place_from(int64_t step, int channel) const {
+        while (step < scan_.steps() && scan_.first_row(step) == scan_.end_row(step)) ++step;
+        return place(step, channel, scan_.first_row(step));
     }
 
     int64_t end_of_chunk(int64_t step, int64_t row) const { return std::min(row + chunk_, scan_.end_row(step)); }
+
+    // Rows row .. end - 1 of a step, for one of its channels.
+    struct Chunk {
+        int64_t step, row, end;
+        int channel;
+    };
+
+    Chunk chunk_at(int64_t place) const {
+        const int64_t phase = place / (scan_.height + 1) - 1;
+        Chunk chunk{phase / model_.channels, place % (scan_.height + 1), 0, int(phase % model_.channels)};
+        chunk.end = chunk.step < scan_.steps() ? end_of_chunk(chunk.step, chunk.row) : chunk.row;
+        return chunk;
+    }
+
+    // Claim the chunk at `next`, if all it depends on is coded: its rows of the phase before, which for a step's first
+    // channel is the last channel of the step before.
+    bool claim(std::atomic<int64_t>& next, Chunk& chunk) {
+        int64_t claimed = next.load(std::memory_order_relaxed), after;
+        do {
+            chunk = chunk_at(claimed);
+            if (chunk.step >= scan_.steps()) return false;
+            if (coded_.load(std::memory_order_acquire) < place(chunk.step, chunk.channel - 1, chunk.end)) return false;
+            if (chunk.end < scan_.end_row(chunk.step))
+                after = place(chunk.step, chunk.channel, chunk.end);
+            else if (chunk.channel == 0 || chunk.channel == model_.channels - 1)
+                after = place_from(chunk.step + 1, chunk.channel == 0 ? 0 : 1);
+            else
+                after = place(chunk.step, chunk.channel + 1, scan_.first_row(chunk.step));
+        } while (!next.compare_exchange_weak(claimed, after, std::memory_order_relaxed));
+        return true;
+    }
 
     // Work of the threads beside the caller.
     void follow(int index, const std::atomic<bool>& stop) {
         Patience patience;
         while (!stop.load(std::memory_order_relaxed)) {
-            if (evaluate_next(index))
+            if (prepare_next(index))
                 patience.reset();
             else
                 patience.wait();
         }
     }
 
-    // Claim the next chunk if it can be evaluated by now, and do so.
-    bool evaluate_next(int index) {
-        int64_t next = next_.load(std::memory_order_relaxed);
-        int64_t step, row, end;
-        do {
-            step = next / (scan_.height + 1);
-            row = next % (scan_.height + 1);
-            if (step >= scan_.steps()) return false;
-            end = end_of_chunk(step, row);
-            if (coded_.load(std::memory_order_acquire) < place(step - 1, end)) return false;
-        } while (!next_.compare_exchange_weak(next, end < scan_.end_row(step) ? place(step, end) : place_after(step),
-                                              std::memory_order_relaxed));
-        Slot& slot = slots_[step % 2];
-        const int64_t first = row - scan_.first_row(step);
-        const int n = int(end - row);
-        for (int i = 0; i < n; ++i) slot.pixels[first + i] = canvas_.pixel(row + i, scan_.column(step, row + i));
-        evaluate(model_, reading_, slot.pixels.data() + first, n, workspaces_[index],
-                 slot.mixtures.data() + first * model_.mixture_stride, task_.counters ? &counters_[index] : nullptr);
-        slot.done[first / chunk_].store(step + 1, std::memory_order_release);
+    // Claim the next chunk that can be worked on by now, if there is one, and do so. Channels are sooner waited for.
+    bool prepare_next(int index) {
+        Chunk chunk;
+        const bool network = model_.channels == 1 || !claim(next_channel_, chunk);
+        if (network && !claim(next_network_, chunk)) return false;
+        Slot& slot = slots_[chunk.step % 2];
+        const int64_t first = chunk.row - scan_.first_row(chunk.step);
+        const int n = int(chunk.end - chunk.row);
+        uint8_t** pixels = slot.pixels.data() + first;
+        int32_t* mixtures = slot.mixtures.data() + first * model_.mixture_stride;
+        Counters* counters = task_.counters ? &counters_[index] : nullptr;
+        if (network) {
+            for (int i = 0; i < n; ++i) pixels[i] = canvas_.pixel(chunk.row + i, scan_.column(chunk.step, chunk.row + i));
+            evaluate(model_, reading_, pixels, n, workspaces_[index], mixtures, counters);
+        }
+        {
+            Stopwatch watch(counters ? &counters->coder : nullptr);
+            model_.kernel->prepare(model_, mixtures, n, chunk.channel, pixels, slot.prepared.data() + first);
+        }
+        slot.ready[first / chunk_].store(phase(chunk.step, chunk.channel), std::memory_order_release);
         return true;
     }
 
@@ -131,28 +171,29 @@ private:
                         heartbeat.beat();
                         work_since_beat_ = 0;
                     }
-                    await(slot.done[index / chunk_], step);
                 }
+                await(slot.ready[index / chunk_], phase(step, channel));
                 {
                     Stopwatch watch(task_.counters ? &counters_[0].coder : nullptr);
-                    model_.kernel->decode(model_, decoder_, slot.mixtures.data() + index * model_.mixture_stride,
-                                          int(end - row), channel, slot.pixels.data() + index);
+                    model_.kernel->find(model_, decoder_, slot.mixtures.data() + index * model_.mixture_stride,
+                                        slot.prepared.data() + index, int(end - row), channel,
+                                        slot.pixels.data() + index);
                 }
                 if (channel == model_.channels - 1) {
                     // Columns fall with rows, so that only a step's ends can touch the image's sides.
                     canvas_.continue_border(row, scan_.column(step, row));
                     if (end - row > 1) canvas_.continue_border(end - 1, scan_.column(step, end - 1));
-                    coded_.store(place(step, end), std::memory_order_release);
                 }
+                coded_.store(place(step, channel, end), std::memory_order_release);
             }
         }
-        coded_.store(place(step + 1, 0), std::memory_order_release);
+        coded_.store(place(step + 1, 0, 0), std::memory_order_release);
     }
 
-    void await(const std::atomic<int64_t>& done, int64_t step) {
+    void await(const std::atomic<int64_t>& ready, int64_t phase) {
         Patience patience;
-        while (done.load(std::memory_order_acquire) != step + 1) {
-            if (evaluate_next(0))
+        while (ready.load(std::memory_order_acquire) != phase) {
+            if (prepare_next(0))
                 patience.reset();
             else
                 patience.wait();
@@ -171,8 +212,9 @@ private:
     Slot slots_[2];
     std::vector<Workspace> workspaces_;
     std::vector<Counters> counters_;
-    alignas(64) std::atomic<int64_t> next_{0};
-    alignas(64) std::atomic<int64_t> coded_{0};
+    alignas(64) std::atomic<int64_t> next_network_{place_from(0, 0)};
+    alignas(64) std::atomic<int64_t> next_channel_{place_from(0, 1)};
+    alignas(64) std::atomic<int64_t> coded_{place(0, 0, 0)};
 };
 
 }  // namespace

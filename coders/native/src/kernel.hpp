@@ -17,6 +17,11 @@ struct Reading {
     int west = 0;
 };
 
+// Written by prepare and read by find of the same kernel: a line of cache, since another core may have written it.
+struct alignas(64) Prepared {
+    int32_t lane[16];
+};
+
 // n <= kBatch pixels everywhere; `mixtures` are rows of Model::mixture_stride.
 struct Kernel {
     const char* name;
@@ -28,9 +33,12 @@ struct Kernel {
     void (*network)(const Model&, Workspace& work, int n);
     // work.outputs -> mixtures
     void (*mixtures)(const Model&, const int32_t* outputs, int n, int32_t* mixtures);
-    // Decode one channel of n pixels in turn. Here n has no bound.
-    void (*decode)(const Model&, ArithmeticDecoder&, const int32_t* mixtures, int n, int channel,
-                   uint8_t* const* pixels);
+    // What finding one channel's symbols needs of the mixtures, given the pixels' earlier channels.
+    void (*prepare)(const Model&, const int32_t* mixtures, int n, int channel, const uint8_t* const* pixels,
+                    Prepared* prepared);
+    // Take one channel of n pixels in turn off the stream, prepared before.
+    void (*find)(const Model&, ArithmeticDecoder&, const int32_t* mixtures, const Prepared* prepared, int n,
+                 int channel, uint8_t* const* pixels);
     // CDF points of the pixels' values, c_low | (c_high - 1) << 16, as [pixel][channel].
     void (*intervals)(const Model&, const int32_t* mixtures, int n, const uint8_t* const* pixels, uint32_t* out);
     // Multiply-accumulate in registers only, `rounds` times; returns how many were done. For benchmarks.

@@ -76,7 +76,8 @@ const Kernel* avx2_kernel() {
                                gather,
                                network<Avx2>,
                                vector_mixtures_of<Lanes256>,
-                               decode_channel<VectorSearch<Lanes256>>,
+                               prepare_channel<VectorSearch<Lanes256>>,
+                               find_channel<VectorSearch<Lanes256>>,
                                vector_intervals_of<Lanes256>,
                                ceiling};
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") ? &kernel : nullptr;

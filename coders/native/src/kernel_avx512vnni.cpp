@@ -102,7 +102,8 @@ const Kernel* avx512vnni_kernel() {
                                gather,
                                network<Avx512Vnni>,
                                vector_mixtures_of<Lanes512>,
-                               decode_channel<VectorSearch<Lanes512>>,
+                               prepare_channel<VectorSearch<Lanes512>>,
+                               find_channel<VectorSearch<Lanes512>>,
                                vector_intervals_of<Lanes512>,
                                ceiling};
     const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&

@@ -73,24 +73,24 @@ struct Portable {
 };
 
 struct PortableSearch {
-    struct Prepared {
-        int32_t start;
-    };
-
     static Conditioned conditioned(const Model& model, int components, const int32_t* mixture, int channel,
                                    const uint8_t* values, int32_t* room) {
         return p59::conditioned(model, components, mixture, channel, values, room);
     }
 
+    // Where to begin.
     static void prepare(const Tables&, const Conditioned& mixture, Prepared& prepared) {
-        prepared.start = clamped(mean_value(mixture), 1, 255);
+        prepared.lane[0] = clamped(mean_value(mixture), 1, 255);
     }
 
+    static bool find_near(const Prepared&, uint32_t, Symbol&) { return false; }
+
     // From the mean outwards in growing strides until the target is enclosed, then by halves.
-    static Symbol find(const Tables& tables, const Conditioned& mixture, const Prepared& prepared, uint32_t target) {
+    static Symbol find_anywhere(const Tables& tables, const Conditioned& mixture, const Prepared& prepared,
+                                uint32_t target) {
         int32_t below = 0, above = 256;
         uint32_t c_below = 0, c_above = kTotal;
-        int32_t probe = prepared.start, stride = 1;
+        int32_t probe = prepared.lane[0], stride = 1;
         bool enclosed_below = false, enclosed_above = false;
         while (above - below > 1) {
             uint32_t c = uint32_t(cdf_point(tables, mixture, probe));
@@ -135,8 +135,14 @@ int64_t ceiling(int64_t rounds) {
 }  // namespace
 
 const Kernel* portable_kernel() {
-    static const Kernel kernel{"portable",  gather,       network<Portable>, mixtures_of, decode_channel<PortableSearch>,
-                               intervals_of, ceiling};
+    static const Kernel kernel{"portable",
+                               gather,
+                               network<Portable>,
+                               mixtures_of,
+                               prepare_channel<PortableSearch>,
+                               find_channel<PortableSearch>,
+                               intervals_of,
+                               ceiling};
     return &kernel;
 }
 

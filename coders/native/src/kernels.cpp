@@ -47,8 +47,11 @@ struct Results {
         std::vector<uint8_t> stream(size_t(n) * 8);
         for (uint8_t& byte : stream) byte = uint8_t(random.next());
         decoder = start_decoding(stream.data(), stream.size());
-        for (int channel = 0; channel < model.channels; ++channel)
-            kernel.decode(model, decoder, mixtures.data(), n, channel, pixels);
+        Prepared prepared[kBatch];
+        for (int channel = 0; channel < model.channels; ++channel) {
+            kernel.prepare(model, mixtures.data(), n, channel, pixels, prepared);
+            kernel.find(model, decoder, mixtures.data(), prepared, n, channel, pixels);
+        }
         kernel.intervals(model, mixtures.data(), n, pixels, intervals.data());
     }
 

@@ -1,8 +1,9 @@
 // From contexts to mixtures and from mixtures to symbols, for a batch of pixels; what surrounds the network.
 //
-// `Search` finds the value whose interval of CDF points holds the coder's target, in two parts: what needs only the
-// mixture, prepare(tables, mixture, prepared), and find(tables, mixture, prepared, target) -> Symbol; its conditioned() is
-// the one of mixture.hpp in its own way, with `room` for a multiple of four means.
+// `Search` finds the value whose interval of CDF points holds the coder's target, in parts: prepare(tables, mixture,
+// prepared) needs only the mixture; find_near(prepared, target, symbol) tells whether that was enough to find the symbol;
+// find_anywhere(tables, mixture, prepared, target) -> Symbol finds it where it was not. Its conditioned() is the one of
+// mixture.hpp in its own way, with `room` for a multiple of four means.
 #pragma once
 
 #include <type_traits>
@@ -59,8 +60,6 @@ static void mixtures_of(const Model& model, const int32_t* outputs, int n, int32
     });
 }
 
-// Some pixels are prepared before the first of them is decoded: the coder's chain of dependent operations then is short
-// enough for the processor to work on several symbols at a time.
 static inline void prefetch(const void* address) {
 #if defined(__GNUC__)
     __builtin_prefetch(address);
@@ -70,37 +69,41 @@ static inline void prefetch(const void* address) {
 }
 
 constexpr int kConditionedRoom = (kMaxMixtures + 3) / 4 * 4;
+// How many pixels ahead to ask for what another core may have written.
+constexpr int kAhead = 8;
 
 template <class Search>
-static void decode_channel(const Model& model, ArithmeticDecoder& stream, const int32_t* mixtures, int n, int channel,
-                           uint8_t* const* pixels) {
-    constexpr int kAhead = 16;
+static void prepare_channel(const Model& model, const int32_t* mixtures, int n, int channel,
+                            const uint8_t* const* pixels, Prepared* prepared) {
+    with_components(model, [&](auto components) {
+        int32_t room[kConditionedRoom];
+        for (int i = 0; i < n; ++i) {
+            const int32_t* mixture = mixtures + size_t(i) * model.mixture_stride;
+            if (i + kAhead < n) prefetch(mixture + size_t(kAhead) * model.mixture_stride + channel * 4 * components);
+            Conditioned own = Search::conditioned(model, components, mixture, channel, pixels[i], room);
+            own.components = components;
+            Search::prepare(model.tables, own, prepared[i]);
+        }
+    });
+}
+
+template <class Search>
+static void find_channel(const Model& model, ArithmeticDecoder& stream, const int32_t* mixtures,
+                         const Prepared* prepared, int n, int channel, uint8_t* const* pixels) {
     with_components(model, [&](auto components) {
         ArithmeticDecoder decoder = stream;  // in registers
-        int32_t room[kAhead][kConditionedRoom];
-        Conditioned own[kAhead];
-        typename Search::Prepared prepared[kAhead];
-        for (int start = 0; start < n; start += kAhead) {
-            const int count = n - start < kAhead ? n - start : kAhead;
-            // Half of the mixtures come from another core's cache.
-            for (int i = start + kAhead; i < n && i < start + 2 * kAhead; ++i) {
-                const int32_t* mixture = mixtures + size_t(i) * model.mixture_stride + channel * 4 * components;
-                prefetch(mixture);
-                prefetch(mixture + 4 * components);
-                prefetch(pixels[i]);
+        for (int i = 0; i < n; ++i) {
+            if (i + kAhead < n) prefetch(prepared + i + kAhead);
+            const uint32_t target = decoding_target(decoder);
+            Symbol symbol;
+            if (!Search::find_near(prepared[i], target, symbol)) {
+                int32_t room[kConditionedRoom];
+                const int32_t* mixture = mixtures + size_t(i) * model.mixture_stride;
+                Conditioned own = Search::conditioned(model, components, mixture, channel, pixels[i], room);
+                symbol = Search::find_anywhere(model.tables, own, prepared[i], target);
             }
-            for (int i = 0; i < count; ++i) {
-                const int32_t* mixture = mixtures + size_t(start + i) * model.mixture_stride;
-                Conditioned mixed = Search::conditioned(model, components, mixture, channel, pixels[start + i], room[i]);
-                mixed.components = components;
-                Search::prepare(model.tables, mixed, prepared[i]);
-                own[i] = mixed;
-            }
-            for (int i = 0; i < count; ++i) {
-                Symbol symbol = Search::find(model.tables, own[i], prepared[i], decoding_target(decoder));
-                take_symbol(decoder, symbol.c_low, symbol.c_high);
-                pixels[start + i][channel] = uint8_t(symbol.value);
-            }
+            take_symbol(decoder, symbol.c_low, symbol.c_high);
+            pixels[i][channel] = uint8_t(symbol.value);
         }
         stream = decoder;
     });

@@ -217,30 +217,11 @@ void vector_intervals_of(const Model& model, const int32_t* mixtures, int n, con
     });
 }
 
-// CDF points of 16 values at once. The search looks at the 16 values around the mean; where the symbol is not among
-// them, at every 16th value and then at the 16 in between.
+// CDF points of 16 values at once. The search looks at the 15 values around the mean; where the symbol is not among
+// them, at every 16th value and then at the 15 in between.
 template <class Lanes>
 struct VectorSearch {
-    static constexpr int kLanes = Lanes::kLanes, kWindow = 16;
-
-    // Points of the values looked at, with room for one neighbour on each side.
-    struct Points {
-        alignas(4 * kLanes) int32_t room[kLanes + kWindow + kLanes];
-
-        int32_t* at() { return room + kLanes; }
-        const int32_t* at() const { return room + kLanes; }
-        // Bounds of the symbol above `count` of the points.
-        int32_t& low(int count) { return room[kLanes - 1 + count]; }
-        int32_t& high(int count) { return room[kLanes + count]; }
-        int32_t low(int count) const { return room[kLanes - 1 + count]; }
-        int32_t high(int count) const { return room[kLanes + count]; }
-    };
-
-    // The look around the mean, which needs nothing from the coder.
-    struct Prepared {
-        Points points;
-        int32_t first;
-    };
+    static constexpr int kLanes = Lanes::kLanes, kWindow = 16, kInterior = kWindow - 1;
 
     // As p59::conditioned, four components at a time; reads and writes up to a multiple of four.
     static Conditioned conditioned(const Model& model, int components, const int32_t* mixture, int channel,
@@ -266,7 +247,7 @@ struct VectorSearch {
     }
 
     // Points of first, first + step, ... (16 of them).
-    static void look(const Tables& tables, const Conditioned& mixture, int32_t first, int32_t step, Points& points) {
+    static void look(const Tables& tables, const Conditioned& mixture, int32_t first, int32_t step, int32_t* points) {
         LaneMixture<Lanes> everywhere;
         for (int i = 0; i < mixture.components; ++i) {
             everywhere.means[i] = Lanes::all(mixture.means[i]);
@@ -277,48 +258,45 @@ struct VectorSearch {
         const auto offsets = Lanes::multiply(Lanes::count_up(), Lanes::all(step));
         for (int part = 0; part < kWindow; part += kLanes) {
             const auto values = Lanes::add(offsets, Lanes::all(first + part * step));
-            Lanes::store(points.at() + part, cdf_points<Lanes>(tables, mixture.components, everywhere, values));
+            Lanes::store(points + part, cdf_points<Lanes>(tables, mixture.components, everywhere, values));
         }
     }
 
-    // How many of the points are not above the target; `mask` leaves some out.
-    static int32_t count_below(const Points& points, uint32_t target, uint32_t mask = (1 << kWindow) - 1) {
+    // How many of the first 15 points are not above the target.
+    static int32_t count_below(const int32_t* points, uint32_t target) {
         const auto above_target = Lanes::all(int32_t(target) + 1);
         uint32_t below = 0;
         for (int part = 0; part < kWindow; part += kLanes)
-            below |= Lanes::greater(above_target, Lanes::load(points.at() + part)) << part;
-        return __builtin_popcount(below & mask);
+            below |= Lanes::greater(above_target, Lanes::load(points + part)) << part;
+        return __builtin_popcount(below & ((1 << kInterior) - 1));
     }
 
+    // The points around the mean, and in the last lane the value that the first is of.
     static void prepare(const Tables& tables, const Conditioned& mixture, Prepared& prepared) {
-        prepared.first = clamped(mean_value(mixture) - (kWindow / 2 - 1), 1, 256 - kWindow);
-        prepared.points.low(0) = 0;
-        prepared.points.high(kWindow) = kTotal;
-        look(tables, mixture, prepared.first, 1, prepared.points);
+        const int32_t first = clamped(mean_value(mixture) - kInterior / 2, 1, 256 - kInterior);
+        look(tables, mixture, first, 1, prepared.lane);
+        prepared.lane[kInterior] = first;
     }
 
-    static Symbol find(const Tables& tables, const Conditioned& mixture, const Prepared& prepared, uint32_t target) {
-        const int32_t first = prepared.first, count = count_below(prepared.points, target);
-        if ((count > 0 || first == 1) && (count < kWindow || first == 256 - kWindow)) [[likely]]
-            return {first + count - 1, uint32_t(prepared.points.low(count)), uint32_t(prepared.points.high(count))};
-        return find_anywhere(tables, mixture, target);
+    static bool find_near(const Prepared& prepared, uint32_t target, Symbol& symbol) {
+        const int32_t first = prepared.lane[kInterior], count = count_below(prepared.lane, target);
+        // Below the first point lies 0 where the first is of value 1, above the last 256 where that is of 255.
+        const int32_t low = count ? prepared.lane[count - 1] : 0;
+        const int32_t high = count < kInterior ? prepared.lane[count] : kTotal;
+        symbol = {first + count - 1, uint32_t(low), uint32_t(high)};
+        return (count > 0 || first == 1) && (count < kInterior || first == 256 - kInterior);
     }
 
     __attribute__((noinline)) static Symbol find_anywhere(const Tables& tables, const Conditioned& mixture,
-                                                          uint32_t target) {
-        // The 16th value of the first look is 256, that of the second the next of the first: both bound, neither is looked at.
-        constexpr uint32_t interior = (1 << (kWindow - 1)) - 1;
-        Points points;
+                                                          const Prepared&, uint32_t target) {
+        alignas(64) int32_t points[kWindow];
         look(tables, mixture, kWindow, kWindow, points);
-        points.low(0) = 0;
-        points.high(kWindow - 1) = kTotal;
-        const int32_t coarse = count_below(points, target, interior);
-        const int32_t c_low = points.low(coarse), c_high = points.high(coarse);
+        const int32_t coarse = count_below(points, target);
+        const int32_t below = coarse ? points[coarse - 1] : 0, above = coarse < kInterior ? points[coarse] : kTotal;
         look(tables, mixture, coarse * kWindow + 1, 1, points);
-        points.low(0) = c_low;
-        points.high(kWindow - 1) = c_high;
-        const int32_t fine = count_below(points, target, interior);
-        return {coarse * kWindow + fine, uint32_t(points.low(fine)), uint32_t(points.high(fine))};
+        const int32_t fine = count_below(points, target);
+        return {coarse * kWindow + fine, uint32_t(fine ? points[fine - 1] : below),
+                uint32_t(fine < kInterior ? points[fine] : above)};
     }
 
 private:
