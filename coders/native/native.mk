@@ -28,6 +28,9 @@ native-fuzz-equal: setup ## compare native and PyTorch paths on thousands of ran
 benchmark-native: setup ## seconds, shares and the fraction of the int16 ceiling; JPEG XL beside it
 	$(PYTHON) -m benchmarks.native $(IMAGES)
 
+benchmark-scaling: setup ## whether time for a pixel and memory grow with the image
+	$(PYTHON) -m benchmarks.scaling $(IMAGES)
+
 comma := ,
 
-.PHONY: native native-sanitize native-fuzz-equal benchmark-native
+.PHONY: native native-sanitize native-fuzz-equal benchmark-native benchmark-scaling
