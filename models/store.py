@@ -28,6 +28,8 @@ SHIPPED_FILES = {
     ("wavefront", 1): "gray.safetensors",
     ("diagonal", 1): "gray_diagonal.safetensors",
 }
+#: Models that were shipped before, each named by the first 8 bytes of its fingerprint: what they coded stays readable.
+OLDER = SHIPPED / "older"
 EXPERIMENTS = Path("experiments")
 
 
@@ -107,5 +109,8 @@ def model_for_file(fingerprint: bytes, candidates: list[ChosenModel]) -> ChosenM
             shipped = _shipped(SHIPPED / name)
             if shipped.model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
                 return shipped
+    older = OLDER / f"{fingerprint[:8].hex()}.safetensors"
+    if older.is_file() and _shipped(older).model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
+        return _shipped(older)
     given = ", ".join(candidate.model.name for candidate in candidates) or "the shipped weights only"
     raise ModelError(f"coded with model {fingerprint[:8].hex()}, at hand: {given}; give that model as checkpoint_file")

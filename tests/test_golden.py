@@ -15,6 +15,7 @@ from coders.container import Container
 from coders.image_codec import decode_image, encode_image, models_named
 from coders.scan import SCANS
 from models.model_file import model_to_bytes, read_model
+from models.store import OLDER, model_for_file
 from tests.helpers import GOLDEN, TINY, image_of, random_frozen
 
 #: Model and size (H, W) of each image.
@@ -51,3 +52,19 @@ def test_golden_files(name, order, regenerate):
     stream = container.planes[0][17:]
     np.testing.assert_array_equal(decode_stream(stream, *image.shape[:2], model, scan), image)
     assert encode_stream(image, model, scan) == stream
+
+
+@pytest.mark.parametrize("path", sorted(OLDER.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_models_that_were_shipped_before_are_found_by_their_files(path):
+    model, scan = read_model(path), SCANS["diagonal" if len(read_model(path).description.taps) == 9 else "wavefront"]
+    assert model.name == path.stem
+    image = image_of(model, 24, 32, scan)
+    container = Container.from_bytes(encode_image(image, model, scan, backend_for("cpu", 1)))
+    (fingerprint,) = models_named(container)
+    found = model_for_file(fingerprint, []).model
+    assert found.fingerprint == model.fingerprint
+    np.testing.assert_array_equal(decode_image(container, found, backend_for("cpu", 1)), image)
+
+
+def test_older_models_are_there():
+    assert len(list(OLDER.glob("*.safetensors"))) >= 4
