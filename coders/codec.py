@@ -48,15 +48,27 @@ def traverse(canvas: Canvas, model: FrozenModel, scan: Scan, coder: SymbolCoder,
         row, column = torch.from_numpy(rows), torch.from_numpy(columns)
         inputs, reference = integer_inputs(gather_contexts(canvas.padded, row, column, taps), description)
         mixture = FixedMixture(*(part.cpu() for part in fixed_mixture(net(inputs), reference.to(device), description)))
-        values = canvas.padded[row + TOP, column + LEFT].to(torch.int64)
-        for channel in range(description.channels):
-            means = channel_means(mixture, channel, values - reference)
-            values[:, channel] = coder.channel(
-                means, mixture.scales[:, channel], mixture.weights[:, channel], values[:, channel]
-            )
-        coder.end_block(steps)
-        if not coder.values_known:
-            canvas.put(row, column, values.to(torch.uint8))
+        code_block(canvas, coder, (row, column, steps), mixture, reference)
+
+
+def code_block(
+    canvas: Canvas,
+    coder: SymbolCoder,
+    block: tuple[torch.Tensor, torch.Tensor, np.ndarray],
+    mixture: FixedMixture,
+    reference: torch.Tensor,
+) -> None:
+    """Code the pixels of a block, given their mixtures and references (N, C); `block` is rows, columns, steps, (N,)."""
+    row, column, steps = block
+    values = canvas.padded[row + TOP, column + LEFT].to(torch.int64)
+    for channel in range(values.shape[1]):
+        means = channel_means(mixture, channel, values - reference)
+        values[:, channel] = coder.channel(
+            means, mixture.scales[:, channel], mixture.weights[:, channel], values[:, channel]
+        )
+    coder.end_block(steps)
+    if not coder.values_known:
+        canvas.put(row, column, values.to(torch.uint8))
 
 
 class SymbolWriter:

@@ -31,3 +31,7 @@ class FormatError(P59Error):
 
 class LosslessError(P59Error):
     """Decoded pixels differ from what was encoded."""
+
+
+class DeviceMemoryError(P59Error):
+    """The device has not enough memory."""

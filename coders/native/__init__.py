@@ -97,6 +97,26 @@ def timed_decode(
     return _prepared(model).decode(bytes(stream), height, width, *_reading(model, scan), thread_count(threads), True)
 
 
+def step_encoder(image: np.ndarray, model: FrozenModel, scan: Scan, pixels: int):
+    """An image (H, W, C) uint8 to encode with outputs of a network that is evaluated elsewhere; see coders.steps."""
+    return _prepared(model).step_encoder(_checked(image), *_reading(model, scan), pixels)
+
+
+def step_decoder(stream: bytes, height: int, width: int, model: FrozenModel, scan: Scan):
+    """A stream to decode in the same way."""
+    return _prepared(model).step_decoder(bytes(stream), height, width, *_reading(model, scan))
+
+
+def pool(threads: int | None = None):
+    """Threads for `advance`."""
+    return _module().Pool(thread_count(threads))
+
+
+def advance(coders: list, awaited: list[int], outputs: np.ndarray, inputs: np.ndarray, pool) -> list[int]:
+    """A turn of what `step_encoder` and `step_decoder` return, as `coders.steps.Turns.advance` describes it."""
+    return _module().advance(coders, awaited, outputs, inputs, pool)
+
+
 def ceiling(threads: int | None = None, seconds: float = 0.2) -> float:
     """int16 multiply-accumulates a second that `threads` cores do in registers only, in the chosen instruction set."""
     return _module().ceiling(chosen_instruction_set(), thread_count(threads), seconds)

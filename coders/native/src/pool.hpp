@@ -1,0 +1,107 @@
+// Threads that outlive a call, for work that comes in many small portions.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+
+#include "threads.hpp"
+
+namespace p59 {
+
+// `threads - 1` threads that share portions of work with whoever calls `run`. They spin for some microseconds between
+// portions, which follow each other closely, then sleep.
+//
+// `tickets_` holds the round in its high half and how many indices nobody has claimed in its low one. `run` returns when
+// all are finished, so that a thread that has claimed one finds the body of that very round.
+class Pool {
+public:
+    explicit Pool(int threads) {
+        for (int index = 1; index < threads; ++index) {
+            try {
+                threads_.emplace_back([this] { serve(); });
+            } catch (const std::system_error&) {
+                break;  // Fewer threads do the same work.
+            }
+        }
+    }
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
+    ~Pool() {
+        {
+            std::lock_guard lock(sleeping_);
+            stop_.store(true);
+        }
+        wake_.notify_all();
+        for (std::thread& thread : threads_) thread.join();
+    }
+
+    // body(0) to body(count - 1), in any order. Rethrows what one of them throws when all are finished.
+    void run(int count, const std::function<void(int)>& body) {
+        std::lock_guard one(running_);
+        error_ = nullptr;
+        body_ = &body;
+        unfinished_.store(count);
+        {
+            std::lock_guard lock(sleeping_);  // nobody is between looking and falling asleep
+            tickets_.store(uint64_t(++round_) << 32 | uint32_t(count), std::memory_order_release);
+        }
+        if (count > 1) wake_.notify_all();
+        work();
+        Patience patience;
+        while (unfinished_.load(std::memory_order_acquire)) patience.wait();
+        if (error_) std::rethrow_exception(error_);
+    }
+
+private:
+    static constexpr int kSpins = 2000;
+
+    // Claim and do what there is; whether there was anything.
+    bool work() {
+        bool any = false;
+        uint64_t ticket = tickets_.load(std::memory_order_acquire);
+        while (uint32_t(ticket)) {
+            if (!tickets_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel)) continue;
+            any = true;
+            try {
+                (*body_)(int(uint32_t(ticket)) - 1);
+            } catch (...) {
+                std::lock_guard lock(sleeping_);
+                error_ = std::current_exception();
+            }
+            unfinished_.fetch_sub(1, std::memory_order_acq_rel);
+            ticket = tickets_.load(std::memory_order_acquire);
+        }
+        return any;
+    }
+
+    void serve() {
+        Patience patience;
+        int turns = 0;
+        while (!stop_.load(std::memory_order_relaxed)) {
+            if (work()) {
+                patience.reset();
+                turns = 0;
+            } else if (++turns < kSpins) {
+                patience.wait();
+            } else {
+                std::unique_lock lock(sleeping_);
+                wake_.wait(lock, [this] { return stop_.load() || uint32_t(tickets_.load()); });
+                turns = 0;
+            }
+        }
+    }
+
+    std::mutex running_, sleeping_;
+    std::condition_variable wake_;
+    std::atomic<bool> stop_{false};
+    alignas(64) std::atomic<uint64_t> tickets_{0};
+    alignas(64) std::atomic<int> unfinished_{0};
+    const std::function<void(int)>* body_ = nullptr;
+    std::exception_ptr error_;
+    uint32_t round_ = 0;
+    std::vector<std::thread> threads_;
+};
+
+}  // namespace p59
