@@ -10,7 +10,7 @@ Importing this module registers the plugin: then Image.open("x.p59") and image.s
 from __future__ import annotations
 
 import os
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import IO
 
@@ -172,7 +172,14 @@ def _model(model: AnyModel) -> FrozenModel:
 def _backend(device: str, threads: int | None) -> Backend:
     if threads is not None and threads < 1:
         raise RequestError(f"threads is {threads}; it must be at least 1")
-    return backend_for(device_of(device), threads)
+    device = device_of(device)
+    return backend_for(device, threads) if device == "cpu" else _gpu_backend(device, threads)
+
+
+@cache
+def _gpu_backend(device: str, threads: int | None) -> Backend:
+    """Kept, with the models that are on the device; threads that call at the same time share its steps."""
+    return backend_for(device, threads)
 
 
 class P59ImageFile(ImageFile.ImageFile):

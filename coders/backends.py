@@ -1,4 +1,7 @@
-"""Which implementation codes an image: the native core where it is built, else PyTorch. Both give the same bytes."""
+"""Which implementation codes an image; all give the same bytes.
+
+On the CPU that is the native core where it is built, else PyTorch; on a GPU many images at a time, see coders.batched.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,20 @@ import numpy as np
 import torch
 
 from coders import codec, native
+from coders.batched import BatchedCoder
 from coders.scan import Scan
 from models.frozen import FrozenModel
 from utils.errors import RequestError
+
+#: Images that a GPU codes together where nobody says otherwise.
+IMAGES_AT_ONCE = 24
 
 
 @dataclass(frozen=True)
 class Backend:
     """The three things done with an image, bound to a device or a number of threads.
+
+    Where `at_once` is more than 1, that many threads should hand over images at a time; `stop` ends their waiting.
 
     encode      (image (H, W, C) uint8, model, scan) -> stream
     decode      (stream, H, W, model, scan) -> image
@@ -29,6 +38,8 @@ class Backend:
     decode: Callable[[bytes, int, int, FrozenModel, Scan], np.ndarray]
     measure: Callable[[np.ndarray, FrozenModel, Scan], np.ndarray]
     note: str | None = None
+    at_once: int = 1
+    stop: Callable[[], None] = lambda: None
 
 
 def device_of(requested: str) -> str:
@@ -47,10 +58,12 @@ def device_of(requested: str) -> str:
     return requested
 
 
-def backend_for(device: str, threads: int | None = None) -> Backend:
-    """The backend for a device as `device_of` returns it."""
-    reason = native.unavailable_reason() if device == "cpu" else None
-    if device == "cpu" and reason is None:
+def backend_for(device: str, threads: int | None = None, images_at_once: int | None = None) -> Backend:
+    """The backend for a device as `device_of` returns it; `images_at_once` (default 24) concerns GPUs only."""
+    if device != "cpu":
+        return batched_backend(device, threads, images_at_once or IMAGES_AT_ONCE)
+    reason = native.unavailable_reason()
+    if reason is None:
         return Backend(
             "native",
             lambda image, model, scan: native.encode_stream(image, model, scan, threads),
@@ -59,12 +72,26 @@ def backend_for(device: str, threads: int | None = None) -> Backend:
             ),
             lambda image, model, scan: codec.bits_of_shares(native.symbol_shares(image, model, scan, threads)),
         )
-    if device == "cpu" and threads is not None:
+    if threads is not None:
         torch.set_num_threads(threads)
     return Backend(
         f"PyTorch on {device}",
         lambda image, model, scan: codec.encode_stream(image, model, scan, device),
         lambda stream, height, width, model, scan: codec.decode_stream(stream, height, width, model, scan, device),
         lambda image, model, scan: codec.measure_stream(image, model, scan, device),
-        f"the slow path is in use (PyTorch): {reason}; `make setup` builds the native core" if reason else None,
+        f"the slow path is in use (PyTorch): {reason}; `make setup` builds the native core",
+    )
+
+
+def batched_backend(device: str, threads: int | None, images_at_once: int) -> Backend:
+    """The network on `device`, any that PyTorch has, for many images at a time; the rest on the host's `threads`."""
+    coder, reason = BatchedCoder(device, images_at_once, threads), native.unavailable_reason()
+    return Backend(
+        f"PyTorch on {device}",
+        coder.encode,
+        coder.decode,
+        lambda image, model, scan: codec.measure_stream(image, model, scan, device),
+        f"the coder is slow (Python): {reason}; `make setup` builds the native core" if reason else None,
+        images_at_once,
+        coder.stop,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,9 +66,8 @@ def image_opened(path: Path, pixel_limit: int = PIXEL_LIMIT) -> Iterator[Image.I
 
     Pillow's own limit on pixels is replaced by ours.
     """
-    theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with Image.open(path) as image:
+        with _pillow_limit.lifted(), Image.open(path) as image:
             check_size(image, pixel_limit)
             yield image
     except P59Error:
@@ -75,8 +75,30 @@ def image_opened(path: Path, pixel_limit: int = PIXEL_LIMIT) -> Iterator[Image.I
     except Exception as error:  # Pillow's plugins raise many types for files that are damaged
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise InputError(f"cannot read {str(path)!r} as an image ({reason}); give a file that Pillow reads") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = theirs
+
+
+class _PillowLimit:
+    """Pillow's limit on pixels, one for the whole process: lifted while any thread reads."""
+
+    def __init__(self) -> None:
+        self._lock, self._readers, self._theirs = threading.Lock(), 0, None
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        with self._lock:
+            if self._readers == 0:
+                self._theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._readers -= 1
+                if self._readers == 0:
+                    Image.MAX_IMAGE_PIXELS = self._theirs
+
+
+_pillow_limit = _PillowLimit()
 
 
 def check_size(image: Image.Image, pixel_limit: int) -> None:

@@ -47,6 +47,13 @@ KEYS: dict[str, Key] = {
     "decoder_method": Key((int,), 1, "of the parallel orders: 1 wavefront, 2 diagonal", (1, 2)),
     "exp_name": Key((str,), "default", "experiments/<exp_name>/ holds the checkpoints and logs of a training run"),
     "device": Key((str,), "auto", "auto takes CUDA where there is one; an index as in cuda:1 is allowed"),
+    "images_at_once": Key(
+        (int,),
+        None,
+        "images that a GPU codes together (default 24); a CPU takes one at a time",
+        least=1,
+        most=1024,
+    ),
     "num_threads": Key((int,), None, "CPU threads; default: all cores", least=1, most=1024),
     # Model
     "checkpoint_file": Key(

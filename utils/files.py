@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 from utils.errors import P59Error
@@ -31,7 +32,11 @@ def write_whole(path: Path, data: bytes) -> None:
         raise P59Error(f"cannot write {str(path)!r} ({error.strerror}); free space or choose another path") from error
 
 
+_asking = threading.Lock()
+
+
 def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
+    with _asking:  # it can be asked for only by setting it, for all threads
+        current = os.umask(0)
+        os.umask(current)
     return current

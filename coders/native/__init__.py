@@ -35,7 +35,7 @@ def _module() -> ModuleType:
         ) from error
     theirs = getattr(p59_native, "constants", {})
     ours = {name: getattr(fixed_mixture, name, getattr(frozen, name, None)) for name in theirs}
-    if not theirs or ours != theirs:
+    if not theirs or ours != theirs or not hasattr(p59_native, "advance"):
         raise ImportError("the extension p59_native was built from other sources; build it again with `make native`")
     return p59_native
 

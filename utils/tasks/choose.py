@@ -51,8 +51,11 @@ def models_of(config: EasyDict) -> ModelChoice:
     return ModelChoice(config.checkpoint_file, config.exp_name, calibration, config.num_color_channels)
 
 
-def backend_of(config: EasyDict) -> Backend:
-    return backend_for(device_of(config.device), config.num_threads)
+def backend_of(config: EasyDict, notes: Notes) -> Backend:
+    device = device_of(config.device)
+    if device == "cpu" and config.images_at_once is not None:
+        notes.append("key 'images_at_once' is ignored: a CPU codes one image after the other, each with all threads")
+    return backend_for(device, config.num_threads, config.images_at_once)
 
 
 def _encode(config: EasyDict, notes: Notes) -> Callable[[], int]:
@@ -67,7 +70,7 @@ def _encode(config: EasyDict, notes: Notes) -> Callable[[], int]:
         into_directory=is_directory(target),
         scan=scan_of(config),
         models=models_of(config),
-        backend=backend_of(config),
+        backend=backend_of(config, notes),
         verify=config.verify,
         skip_existing=config.skip_existing,
         pixel_limit=config.pixel_limit,
@@ -86,7 +89,7 @@ def _decode(config: EasyDict, notes: Notes) -> Callable[[], int]:
         target=Path(target).expanduser(),
         into_directory=is_directory(target),
         models=models_of(config),
-        backend=backend_of(config),
+        backend=backend_of(config, notes),
         height=config.H,
         width=config.W,
         skip_existing=config.skip_existing,
@@ -100,7 +103,7 @@ def _measure(config: EasyDict, notes: Notes) -> Callable[[], int]:
         sources=required(config, "test_data", "give the images to measure: a file, a directory or a list"),
         scan=scan_of(config),
         models=models_of(config),
-        backend=backend_of(config),
+        backend=backend_of(config, notes),
         pixel_limit=config.pixel_limit,
     )
     return partial(measure.run, task)
@@ -120,7 +123,7 @@ def _demo(config: EasyDict, notes: Notes) -> Callable[[], int]:
     task = demo.DemoTask(
         directory=Path(required(config, "bitstream_path", "give a directory to work in")).expanduser(),
         models=models_of(config),
-        backend=backend_of(config),
+        backend=backend_of(config, notes),
         sources=config.test_data,
     )
     return partial(demo.run, task)

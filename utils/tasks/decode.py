@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from coders.backends import Backend
 from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture, scan_named
 from datasets.png import png_of
-from utils.errors import FormatError, InputError, P59Error, RequestError
+from utils.errors import FormatError, InputError, RequestError
 from utils.files import write_whole
-from utils.tasks.encode import ENDING, conclude, names_file, output_paths
+from utils.tasks.encode import ENDING, names_file, output_paths
+from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
-from utils.tasks.report import TIMING_FORMATS, TIMING_HEADERS, say, timing_row
+from utils.tasks.report import TIMING_FORMATS, TIMING_HEADERS, say
 
 
 @dataclass(frozen=True)
@@ -46,28 +45,20 @@ def run(task: DecodeTask) -> int:
     outputs = output_paths(files, str(task.source), task.target, ".png", task.into_directory)
     if task.backend.note:
         say(task.backend.note)
-    rows, failures, skipped = [], [], 0
     task.models.given()
-    for path, output in tqdm(list(zip(files, outputs, strict=True)), unit="image", disable=None):
-        if task.skip_existing and output.exists():
-            skipped += 1
-            continue
-        started = time.perf_counter()
-        try:
-            data = _read(path)
-            container = Container.from_bytes(data, task.pixel_limit)
-            _check_size(container, task)
-            picture = decode_picture(container, task.models.named, task.backend)
-            write_whole(output, png_of(picture))
-        except (P59Error, MemoryError) as error:
-            failures.append(f"{path}: {str(error) or 'out of memory'}")
-            continue
-        seconds = time.perf_counter() - started
-        samples = picture.samples
-        row = timing_row(str(output), samples.shape[0] * samples.shape[1], samples.size, len(data), seconds)
-        scan = scan_named(container)
-        rows.append([*row, scan.name if scan else "plain"])
-    return conclude(rows, failures, skipped, [*TIMING_HEADERS, "order"], [*TIMING_FORMATS, ""])
+    results = run_files(partial(_decode_file, task), files, outputs, task.skip_existing, task.backend)
+    return conclude(results, [*TIMING_HEADERS, "order"], [*TIMING_FORMATS, ""])
+
+
+def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, int, str]:
+    data = _read(path)
+    container = Container.from_bytes(data, task.pixel_limit)
+    _check_size(container, task)
+    picture = decode_picture(container, task.models.named, task.backend)
+    write_whole(output, png_of(picture))
+    scan = scan_named(container)
+    pixels = container.height * container.width
+    return pixels, picture.samples.size, len(data), scan.name if scan else "plain"
 
 
 def find_streams(source: Path) -> list[Path]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from coders.backends import Backend
 from coders.container import PIXEL_LIMIT, Container
@@ -18,10 +15,11 @@ from coders.picture import Picture, same_picture
 from coders.scan import Scan
 from datasets.images import find_images
 from datasets.pictures import read_picture
-from utils.errors import LosslessError, P59Error, RequestError
+from utils.errors import LosslessError, RequestError
 from utils.files import write_whole
+from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
-from utils.tasks.report import TIMING_FORMATS, TIMING_HEADERS, complain, say, table, timing_row
+from utils.tasks.report import say
 
 ENDING = ".p59"
 
@@ -48,23 +46,15 @@ def run(task: EncodeTask) -> int:
     if task.backend.note:
         say(task.backend.note)
     task.models.given()
-    rows, failures, skipped = [], [], 0
-    for path, output in tqdm(list(zip(files, outputs, strict=True)), unit="image", disable=None):
-        if task.skip_existing and output.exists():
-            skipped += 1
-            continue
-        started = time.perf_counter()
-        try:
-            picture = read_picture(path, task.pixel_limit)
-            data = _encoded(picture, task)
-            write_whole(output, data)
-        except (P59Error, MemoryError) as error:
-            failures.append(f"{path}: {str(error) or 'out of memory'}")
-            continue
-        seconds = time.perf_counter() - started
-        samples = picture.samples
-        rows.append(timing_row(str(output), samples.shape[0] * samples.shape[1], samples.size, len(data), seconds))
-    return conclude(rows, failures, skipped)
+    return conclude(run_files(partial(_encode_file, task), files, outputs, task.skip_existing, task.backend))
+
+
+def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int]:
+    picture = read_picture(path, task.pixel_limit)
+    data = _encoded(picture, task)
+    write_whole(output, data)
+    height, width = picture.samples.shape[:2]
+    return height * width, picture.samples.size, len(data)
 
 
 def _encoded(picture: Picture, task: EncodeTask) -> bytes:
@@ -125,21 +115,3 @@ def _outputs_inside(files: list[Path], sources: str | list[str], target: Path, e
 def _key(path: Path) -> str:
     """The same for paths that a file system may take for one."""
     return unicodedata.normalize("NFC", str(path)).casefold()
-
-
-def conclude(
-    rows: list[list], failures: list[str], skipped: int, headers=TIMING_HEADERS, formats=TIMING_FORMATS
-) -> int:
-    """Print the table, how many files were skipped, and the failures; 1 where some file failed, else 0."""
-    if rows:
-        pixels, size, seconds = (sum(row[column] for row in rows) for column in (1, 2, 4))
-        mean = sum(row[3] for row in rows) / len(rows)
-        total = [f"{len(rows)} files (mean bpsp)", pixels, size, mean, seconds, pixels / 1e6 / max(seconds, 1e-9)]
-        say(table([*rows, total + [""] * (len(headers) - len(total))], headers, formats))
-    elif not failures and not skipped:
-        say("nothing to do")
-    if skipped:
-        say(f"{skipped} outputs exist and were left as they are (skip_existing)")
-    for failure in failures:
-        complain(f"failed: {failure}")
-    return 1 if failures else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from threading import RLock
 
 from coders.scan import Scan
 from datasets.builtin import calibration_photographs
@@ -21,13 +22,17 @@ CALIBRATION_IMAGES = 200
 
 @dataclass
 class ModelChoice:
-    """Models by scan order and channels. `checkpoint` (a name or path) replaces the shipped ones where given."""
+    """Models by scan order and channels. `checkpoint` (a name or path) replaces the shipped ones where given.
+
+    Several threads may ask; a model is made and announced once.
+    """
 
     checkpoint: str | None
     experiment: str
     calibration: str | list[str] | None
     channels: int | None = None
     _known: dict = field(default_factory=dict)
+    _lock: RLock = field(default_factory=RLock)
 
     def given(self) -> ChosenModel | None:
         """The model that `checkpoint_file` names, if it names one."""
@@ -68,18 +73,20 @@ class ModelChoice:
     def named(self, fingerprint: bytes) -> FrozenModel:
         """The model that a file names. Raises ModelError where it is not at hand."""
         given = self.given()
-        for known in self._known.values():
-            if known.model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
-                return known.model
-        return self._remember(fingerprint, lambda: model_for_file(fingerprint, [given] if given else [])).model
+        with self._lock:
+            for known in self._known.values():
+                if known.model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
+                    return known.model
+            return self._remember(fingerprint, lambda: model_for_file(fingerprint, [given] if given else [])).model
 
     def _remember(self, key, make) -> ChosenModel:
-        if key not in self._known:
-            announced = set(map(str, self._known.values()))
-            self._known[key] = made = make()
-            if str(made) not in announced:
-                say(str(made))
-        return self._known[key]
+        with self._lock:
+            if key not in self._known:
+                announced = set(map(str, self._known.values()))
+                self._known[key] = made = make()
+                if str(made) not in announced:
+                    say(str(made))
+            return self._known[key]
 
 
 def freeze_on(net: ContextNet, sources: str | list[str] | None) -> FrozenModel:
