@@ -8,7 +8,7 @@ Letters: N pixels, I network inputs, K network outputs.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import torch
@@ -38,6 +38,10 @@ class Seconds:
     waiting: float = 0.0
     steps: int = 0
     pixels: int = 0
+
+    def since(self, earlier: Seconds) -> Seconds:
+        """What has been added after `earlier` was copied from here."""
+        return Seconds(*(now - before for now, before in zip(astuple(self), astuple(earlier), strict=True)))
 
 
 class Evaluator:

@@ -90,38 +90,41 @@ class FrozenModel:
 
 
 class FrozenNet:
-    """Evaluates a FrozenModel with float64 matrix products, which are exact here, on any PyTorch device."""
+    """Evaluates a FrozenModel with float64 matrix products, which are exact here, on any PyTorch device.
+
+    Each operation on a device costs its launch, however few pixels there are; hence as few of them as will do. Shifts
+    are powers of two and go into weights and biases, where they change exponents only. Saturating to int16 is left to
+    the clamp that follows, whose limit is no larger.
+    """
 
     def __init__(self, model: FrozenModel, device: torch.device | str = "cpu") -> None:
         self.model, self.device = model, torch.device(device)
+        units = [np.exp2(-layer.shift.astype(np.float64)) for layer in model.layers]
         self._layers = [
             (
-                torch.from_numpy(layer.weight.astype(np.float64).T.copy()).to(device),
-                torch.from_numpy(layer.bias.astype(np.float64)).to(device),
-                torch.from_numpy(np.exp2(-layer.shift.astype(np.float64))).to(device),
+                torch.from_numpy((layer.weight.T * unit).copy()).to(device),
+                torch.from_numpy(layer.bias * unit).to(device),
             )
-            for layer in model.layers
+            for layer, unit in zip(model.layers, units, strict=True)
         ]
+        self._half = torch.full((1,), 0.5, dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
         """Integer inputs (N, I), any number type -> outputs (N, K) int32."""
         limit = float(self.model.limit)
         x = entered = inputs.to(device=self.device, dtype=torch.float64)
-        for layer, (weight, bias, unit) in zip(self.model.layers, self._layers, strict=True):
-            y = torch.addmm(bias, x, weight).mul_(unit).floor_()
+        for layer, (weight, bias) in zip(self.model.layers, self._layers, strict=True):
+            y = torch.addmm(bias, x, weight).floor_()
             if layer is not self.model.layers[-1]:
-                below = _leaky_below(y) if layer.leaky else None
-                y = y.clamp_(-32768, 32767)
-                y = y if below is None else torch.maximum(y, below)
+                y = torch.maximum(y, self._leaky_below(y), out=y) if layer.leaky else y
                 y = y.clamp_(-limit, limit)
             if layer.skip:
                 y = (y + entered).clamp_(-limit, limit)
             entered, x = x, y
         return x.to(torch.int32)
 
-
-def _leaky_below(sums: torch.Tensor) -> torch.Tensor:
-    """LeakyReLU of integer sums below zero; above zero something less than the sum."""
-    coarse = (sums + (1 << (LEAKY_PRESHIFT - 1))).mul_(2.0**-LEAKY_PRESHIFT).floor_().clamp_(-32768, 32767)
-    return coarse.mul_(LEAKY_MULTIPLIER).add_(1 << (LEAKY_SHIFT - 1)).mul_(2.0**-LEAKY_SHIFT).floor_()
+    def _leaky_below(self, sums: torch.Tensor) -> torch.Tensor:
+        """LeakyReLU of integer sums below zero; above zero something less than the sum."""
+        coarse = torch.add(self._half, sums, alpha=2.0**-LEAKY_PRESHIFT).floor_().clamp_(-32768, 32767)
+        return torch.add(self._half, coarse, alpha=LEAKY_MULTIPLIER * 2.0**-LEAKY_SHIFT).floor_()

@@ -31,6 +31,9 @@ benchmark-native: setup ## seconds, shares and the fraction of the int16 ceiling
 benchmark-scaling: setup ## whether time for a pixel and memory grow with the image
 	$(PYTHON) -m benchmarks.scaling $(IMAGES)
 
+benchmark-gpu: setup ## many images at a time on a GPU, and where the time of a step goes; the native path beside it
+	$(PYTHON) -m benchmarks.gpu $(IMAGES)
+
 comma := ,
 
-.PHONY: native native-sanitize native-fuzz-equal benchmark-native benchmark-scaling
+.PHONY: native native-sanitize native-fuzz-equal benchmark-native benchmark-scaling benchmark-gpu
