@@ -242,6 +242,14 @@ def test_an_image_is_never_cropped(run, tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "b.png"), image)
 
 
+def test_a_cpu_codes_one_image_after_the_other(run, tmp_path):
+    save(tmp_path / "a.png", photograph(16, 16))
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="a.p59", images_at_once=8, device="cpu") == 0
+    assert sum("'images_at_once' is ignored" in line for line in run.out.splitlines()) == 1
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="b.p59", images_at_once=0) == 2
+    run.says_once("images_at_once", "at least 1")
+
+
 # Where things go.
 
 
