@@ -52,5 +52,6 @@ def joined(device: str) -> Iterator[Processes]:
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield processes
+        dist.barrier()  # who leaves first would close connections that others may still read
     finally:
         dist.destroy_process_group()
