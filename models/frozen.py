@@ -99,7 +99,7 @@ class FrozenNet:
 
     def __init__(self, model: FrozenModel, device: torch.device | str = "cpu") -> None:
         self.model, self.device = model, torch.device(device)
-        units = [np.exp2(-layer.shift.astype(np.float64)) for layer in model.layers]
+        units = [np.ldexp(1.0, -layer.shift.astype(np.int32)) for layer in model.layers]
         self._layers = [
             (
                 torch.from_numpy((layer.weight.T * unit).copy()).to(device),
