@@ -1,6 +1,6 @@
 """Contexts per second of training with its data loading, and with one batch used again and again.
 
-    python -m benchmarks.training images/train/ [--seconds 20]
+    python -m benchmarks.training images/train/ [--seconds 20] [key=value ...]
 
 The recipe of configs/train.json (contexts) and the published setting of configs/train_paper.json (crops), each in
 turns of a few seconds, so that other work on the machine falls on both alike.
@@ -90,11 +90,13 @@ def _batches(work: Callable[[Iterator[Sample]], None], source: Iterator[Sample],
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("images", help="training images: a file or a directory")
+    parser.add_argument("overrides", nargs="*", help="of the configuration, for example bfloat16_steps=1")
     parser.add_argument("--seconds", type=float, default=20, help="of measuring, for each sampling")
     options = parser.parse_args()
     rows = []
     for sampling, path in CONFIGS.items():
-        config, _ = read_config(path, [f"train_data={options.images}", f"valid_data={options.images}", "device=cpu"])
+        data = [f"train_data={options.images}", f"valid_data={options.images}", "device=cpu"]
+        config, _ = read_config(path, [*data, *options.overrides])
         task = train_task(config, Notes()).args[0]
         images = ImageSet(find_images(options.images), 3, task.settings.patch_size)
         (full, _), (repeated, training), (alone, loading) = measure(task, images, options.seconds)
