@@ -12,14 +12,16 @@ blocks are evaluated in turn. No byte depends on which images happen to be toget
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from coders.evaluator import Evaluator, Seconds
+from coders.evaluator import Evaluator, Seconds, is_out_of_memory
 from coders.scan import Scan
 from coders.steps import StepCoder, Turns
 from models.frozen import FrozenModel, FrozenNet
@@ -32,7 +34,7 @@ class StoppedError(P59Error):
 
 @dataclass(eq=False)
 class _Image:
-    """An image on its way; `done` once it is coded or has failed with `error`."""
+    """An image on its way; `done` once it is coded, has failed with `error`, or nobody wants it any more."""
 
     coder: StepCoder
     model: FrozenModel
@@ -52,10 +54,10 @@ class _Group:
         self.images.append(image)
         self.awaited.append(0)
 
-    def turn(self) -> list[_Image]:
-        """Code what the device has computed, gather what comes next and start on that; the images that are finished."""
+    def advance(self) -> list[_Image]:
+        """Code what the device has computed and gather what comes next; the images that are finished."""
         started = time.perf_counter()
-        outputs = self._evaluator.wait()
+        outputs = self._without_done(self._evaluator.wait())
         waited = time.perf_counter()
         self._evaluator.reserve(sum(image.coder.most for image in self.images))
         coders = [image.coder for image in self.images]
@@ -64,27 +66,44 @@ class _Group:
             self._seconds.waiting += waited - started
             self._seconds.host += time.perf_counter() - waited
         finished = [image for image in self.images if image.coder.finished]
-        staying = [index for index, count in enumerate(gathered) if count]
-        self.images, self.awaited = [self.images[i] for i in staying], [gathered[i] for i in staying]
+        self._keep([index for index, count in enumerate(gathered) if count], gathered)
+        return finished
+
+    def start(self) -> None:
+        """The device begins with what is gathered."""
         if self.awaited:
             self._evaluator.start(sum(self.awaited))
-        return finished
+
+    def _without_done(self, outputs: np.ndarray) -> np.ndarray:
+        """Images that failed elsewhere or were given up leave, and with them their rows of `outputs`."""
+        staying = [index for index, image in enumerate(self.images) if not image.done]
+        if len(staying) < len(self.images):
+            ends = np.cumsum(self.awaited)
+            rows = [outputs[ends[index] - self.awaited[index] : ends[index]] for index in staying]
+            outputs = np.concatenate([outputs[:0], *rows])
+            self._keep(staying, self.awaited)
+        return outputs
+
+    def _keep(self, indices: list[int], awaited: list[int]) -> None:
+        self.images, self.awaited = [self.images[i] for i in indices], [awaited[i] for i in indices]
 
 
 class BatchedCoder:
     """Codes the images that any number of threads hand it, up to `at_once` of them together, on one device.
 
-    It has no thread of its own: of the threads that wait for their image, one does the turns of all.
-    `seconds`, where given, adds up where the time goes.
+    One thread of its own does the turns of all, as libraries of the device keep memory for every thread that calls
+    them; it works while there are images. `seconds`, where given, adds up where the time goes.
     """
 
     def __init__(self, device: str, at_once: int, threads: int | None = None, seconds: Seconds | None = None) -> None:
         self._device, self._at_once, self._seconds = device, at_once, seconds
         self._turns = Turns(threads)
-        self._changed = threading.Condition()
-        self._waiting: list[_Image] = []
         self._groups: dict[bytes, tuple[_Group, _Group]] = {}
-        self._led = self._stopped = False
+        self._worker = ThreadPoolExecutor(1, "p59-turns")  # its thread begins with the first image
+        self._changed = threading.Condition()  # guards what follows
+        self._waiting: list[_Image] = []
+        self._under_way: set[_Image] = set()
+        self._working = self._stopped = False
 
     def encode(self, image: np.ndarray, model: FrozenModel, scan: Scan) -> bytes:
         """Code an image (H, W, C) uint8 to the stream that coders.codec.encode_stream writes.
@@ -99,58 +118,72 @@ class BatchedCoder:
 
     def stop(self) -> None:
         """Every image on its way, and every later one, fails with StoppedError."""
-        self._stopped = True
+        with self._changed:
+            self._stopped = True
+            self._finish([*self._waiting, *self._under_way], StoppedError("interrupted"))
 
     def _coded(self, image: _Image):
-        with self._changed:
-            self._waiting.append(image)
-        while not image.done:
+        try:
             with self._changed:
-                self._changed.wait_for(lambda: image.done or not self._led)
-                if image.done:
-                    break
-                self._led = True
-            try:
-                while not image.done:
-                    self._round()
-            except Exception as error:
-                self._abandon(error)
-            except BaseException:  # an interrupt concerns this thread only, but nobody knows where it struck
-                self._abandon(StoppedError("interrupted"))
-                raise
-            finally:
-                with self._changed:
-                    self._led = False
-                    self._changed.notify_all()
+                if self._stopped:
+                    raise StoppedError("interrupted")
+                if not self._working:
+                    self._worker.submit(self._work)
+                    self._working = True
+                self._waiting.append(image)
+                self._changed.wait_for(lambda: image.done)
+        except BaseException:  # an interrupt concerns the image of this thread only
+            self._finish([image], StoppedError("interrupted"))
+            raise
         if image.error is not None:
-            raise image.error
+            raise copy.copy(image.error) from image.error  # many threads may have this error
         return image.coder.result()
 
-    def _round(self) -> None:
-        """A turn of every group."""
-        if self._stopped:
-            raise StoppedError("interrupted")
-        self._admit()
-        for groups in list(self._groups.values()):
-            for group in groups:
-                if group.images:
-                    self._finish(group.turn())
+    def _work(self) -> None:
+        """Turns, until there is no image left."""
+        try:
+            while self._has_work():
+                self._admit()
+                for fingerprint, group in self._all_groups():
+                    if group.images and fingerprint in self._groups:
+                        self._turn(fingerprint, group)
+        except BaseException as error:  # none is expected, but nobody may wait for ever
+            with self._changed:
+                self._working = False
+                self._groups.clear()
+                self._finish([*self._waiting, *self._under_way], error)
+            raise
+
+    def _has_work(self) -> bool:
+        with self._changed:
+            self._working = bool(self._waiting) or any(group.images for _, group in self._all_groups())
+            return self._working
+
+    def _turn(self, fingerprint: bytes, group: _Group) -> None:
+        """Where it fails, the images of this model fail; those of others go on."""
+        try:
+            self._finish(group.advance())
+            group.start()
+        except Exception as error:
+            del self._groups[fingerprint]
+            with self._changed:
+                self._finish([image for image in self._under_way if image.model.fingerprint == fingerprint], error)
+
+    def _all_groups(self) -> list[tuple[bytes, _Group]]:
+        return [(fingerprint, group) for fingerprint, pair in self._groups.items() for group in pair]
 
     def _admit(self) -> None:
         """Images that wait join the groups of their model while there is room."""
-        under_way = {id(image) for groups in self._groups.values() for group in groups for image in group.images}
         with self._changed:
-            room = max(0, self._at_once - len(under_way))
+            room = max(0, self._at_once - len(self._under_way))
             admitted, self._waiting = self._waiting[:room], self._waiting[room:]
-        for number, image in enumerate(admitted):
+            self._under_way.update(admitted)
+        for image in admitted:
             try:
                 groups = self._groups_of(image.model)
-            except (P59Error, MemoryError) as error:
+            except Exception as error:
                 self._finish([image], error)
                 continue
-            except BaseException:
-                self._waiting += admitted[number:]
-                raise
             if image.coder.lookahead > 1:
                 for group in groups:
                     group.join(image)
@@ -163,27 +196,25 @@ class BatchedCoder:
             try:
                 net = FrozenNet(model, self._device)
                 groups = _Group(net, self._turns, self._seconds), _Group(net, self._turns, self._seconds)
-            except torch.cuda.OutOfMemoryError as error:
+                if self._device != "cpu":
+                    torch.cuda.synchronize(self._device)  # weights are there before other streams read them
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 raise DeviceMemoryError(
                     f"out of memory on {self._device} for model {model.name}; free memory there, or use device=cpu"
                 ) from error
-            if self._device != "cpu":
-                torch.cuda.synchronize(self._device)  # weights are there before other streams read them
             self._groups[model.fingerprint] = groups
         return groups
 
     def _finish(self, images: list[_Image], error: BaseException | None = None) -> None:
-        if images:
-            with self._changed:
-                for image in images:
+        """Their threads go on; their groups let go of them in their next turn."""
+        if not images:
+            return
+        with self._changed:
+            for image in images:
+                if not image.done:
                     image.done, image.error = True, error
-                self._changed.notify_all()
-
-    def _abandon(self, error: Exception) -> None:
-        """All images on their way fail; with `stop`, those that wait as well."""
-        images = [image for groups in self._groups.values() for group in groups for image in group.images]
-        if self._stopped:
-            with self._changed:
-                images, self._waiting = images + self._waiting, []
-        self._groups.clear()
-        self._finish(images, error)
+                    self._under_way.discard(image)
+            self._waiting = [image for image in self._waiting if not image.done]
+            self._changed.notify_all()

@@ -20,6 +20,22 @@ from utils.errors import DeviceMemoryError
 MOST_PIXELS = {"cuda": 1 << 17, "cpu": 1 << 11}
 #: Where the memory does not even suffice for so many pixels, it is of no use to try fewer.
 FEWEST_PIXELS = 64
+#: How an error of PyTorch's says that memory is short where it has no type of its own; cuBLAS does not say which error
+#: kept it from allocating what it starts with.
+SHORT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch says that the memory of a device or of the host does not suffice."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in SHORT_OF_MEMORY)
 
 
 @dataclass
@@ -29,12 +45,14 @@ class Seconds:
     network    on the device
     transfer   copies between host and device
     host       the host's part: contexts, mixtures, arithmetic coder
+    launching  the host hands copies and the network's operations to the device; none on a CPU, which computes at once
     waiting    the host waits for the device
     """
 
     network: float = 0.0
     transfer: float = 0.0
     host: float = 0.0
+    launching: float = 0.0
     waiting: float = 0.0
     steps: int = 0
     pixels: int = 0
@@ -68,28 +86,39 @@ class Evaluator:
                 self._inputs = torch.empty((pixels, description.inputs), dtype=torch.int16, pin_memory=self._cuda)
                 self._outputs = torch.empty((pixels, description.outputs), dtype=torch.int32, pin_memory=self._cuda)
             except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 raise MemoryError(f"no memory for {pixels} pixels at a time; set images_at_once lower") from error
             self.inputs, self.outputs = self._inputs.numpy(), self._outputs.numpy()
 
     def start(self, pixels: int) -> None:
         """Begin with the first `pixels` rows of `inputs`. Raises DeviceMemoryError."""
-        while True:
-            try:
-                for first in range(0, pixels, min(self._most, pixels)):
-                    self._evaluate(slice(first, min(pixels, first + self._most)))
-                return
-            except torch.cuda.OutOfMemoryError as error:
-                self._events.clear()
-                self._most = min(self._most, pixels) // 2
-                if self._most < FEWEST_PIXELS:
-                    self._most = MOST_PIXELS[self._net.device.type]
-                    raise DeviceMemoryError(
-                        f"out of memory on {self._net.device}, even for {min(pixels, FEWEST_PIXELS)} pixels at a time; "
-                        "free memory there, or use device=cpu"
-                    ) from error
+        started = time.perf_counter()
+        while not self._started(pixels, min(self._most, pixels)):
             if self._cuda:
                 self._stream.synchronize()
                 torch.cuda.empty_cache()
+        if self._seconds is not None and self._cuda:
+            self._seconds.launching += time.perf_counter() - started
+
+    def _started(self, pixels: int, part: int) -> bool:
+        """Whether there was memory for `part` pixels at a time; next time it will be fewer where there was not."""
+        try:
+            for first in range(0, pixels, part):
+                self._evaluate(slice(first, min(pixels, first + part)))
+            return True
+        except RuntimeError as error:
+            self._events.clear()
+            if not is_out_of_memory(error):
+                raise
+            if part <= FEWEST_PIXELS:
+                self._most = MOST_PIXELS[self._net.device.type]
+                raise DeviceMemoryError(
+                    f"out of memory on {self._net.device}, even for {part} pixels at a time; "
+                    "free memory there, or use device=cpu"
+                ) from error
+            self._most = max(FEWEST_PIXELS, part // 2)
+            return False
 
     def wait(self) -> np.ndarray:
         """`outputs`, when they are computed."""
