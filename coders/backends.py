@@ -5,6 +5,7 @@ On the CPU that is the native core where it is built, else PyTorch; on a GPU man
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -84,12 +85,31 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
 
 
 def batched_backend(device: str, threads: int | None, images_at_once: int) -> Backend:
-    """The network on `device`, any that PyTorch has, for many images at a time; the rest on the host's `threads`."""
+    """The network on `device`, cpu or cuda, for many images at a time; the rest on the host's `threads`.
+
+    Orders of one pixel a step have nothing for a device to do at a time: where the native core is built, it codes them.
+    """
     coder, reason = BatchedCoder(device, images_at_once, threads), native.unavailable_reason()
+    encode, decode = coder.encode, coder.decode
+    if reason is None:
+        encoding, decoding = threading.Lock(), threading.Semaphore(native.thread_count(threads))
+
+        def encode(image: np.ndarray, model: FrozenModel, scan: Scan) -> bytes:
+            if scan.row_delay is not None:
+                return coder.encode(image, model, scan)
+            with encoding:
+                return native.encode_stream(image, model, scan, threads)
+
+        def decode(stream: bytes, height: int, width: int, model: FrozenModel, scan: Scan) -> np.ndarray:
+            if scan.row_delay is not None:
+                return coder.decode(stream, height, width, model, scan)
+            with decoding:  # a pixel is not shared among threads, but each thread can have an image
+                return native.decode_stream(stream, height, width, model, scan, 1)
+
     return Backend(
         f"PyTorch on {device}",
-        coder.encode,
-        coder.decode,
+        encode,
+        decode,
         lambda image, model, scan: codec.measure_stream(image, model, scan, device),
         f"the coder is slow (Python): {reason}; `make setup` builds the native core" if reason else None,
         images_at_once,
