@@ -5,6 +5,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "module.hpp"
 #include "steps.hpp"
@@ -55,10 +56,12 @@ std::vector<int64_t> advance_images(const std::vector<StepCoder*>& coders, const
         require(size_t(coders[i]->model().layers.front().inputs) == inputs.shape(1), "inputs: not as wide as a model's");
         require(size_t(coders[i]->model().layers.back().outputs) == outputs.shape(1), "outputs: not as wide as a model's");
         require(awaited[i] == 0 || awaited[i] == coders[i]->awaited(), "awaited: not what was gathered");
-        require(std::count(coders.begin(), coders.end(), coders[i]) == 1, "coders: an image stands there twice");
         taken += awaited[i];
         gathered += coders[i]->upcoming();
     }
+    std::vector<StepCoder*> sorted = coders;
+    std::sort(sorted.begin(), sorted.end(), std::less<>());
+    require(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(), "coders: an image stands there twice");
     require(taken <= int64_t(outputs.shape(0)) && gathered <= int64_t(inputs.shape(0)), "inputs or outputs: too short");
     nb::gil_scoped_release released;
     return advance(coders, awaited, outputs.data(), inputs.data(), pool);
