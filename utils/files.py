@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from functools import cache
 from pathlib import Path
 
 from utils.errors import P59Error
@@ -15,6 +16,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
     Raises P59Error where it cannot be written; nothing is left behind.
     """
+    with _asking:  # before anything is made: while one thread asks, another's folder would be everybody's to write
+        mode = 0o666 & ~_umask()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(prefix=".p59.", suffix=".part", dir=path.parent)
@@ -23,7 +26,7 @@ def write_whole(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(beside, 0o666 & ~_umask())
+            os.chmod(beside, mode)
             os.replace(beside, path)
         except BaseException:
             Path(beside).unlink(missing_ok=True)
@@ -35,8 +38,8 @@ def write_whole(path: Path, data: bytes) -> None:
 _asking = threading.Lock()
 
 
+@cache
 def _umask() -> int:
-    with _asking:  # it can be asked for only by setting it, for all threads
-        current = os.umask(0)
-        os.umask(current)
+    current = os.umask(0)  # it can be asked for only by setting it, for all threads
+    os.umask(current)
     return current

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,18 +45,19 @@ def run_files(
         return timing_row(str(output), pixels, subpixels, size, time.perf_counter() - began, *rest)
 
     pairs = list(zip(files, outputs, strict=True))
-    for result in tqdm(together(one, pairs, backend), total=len(pairs), unit="image", disable=None):
-        if result is None:
-            results.skipped += 1
-        elif isinstance(result, str):
-            results.failures.append(result)
-        else:
-            results.rows.append(result)
+    with closing(together(one, pairs, backend)) as done:  # an interrupt here ends the threads now, not some time later
+        for result in tqdm(done, total=len(pairs), unit="image", disable=None):
+            if result is None:
+                results.skipped += 1
+            elif isinstance(result, str):
+                results.failures.append(result)
+            else:
+                results.rows.append(result)
     results.seconds = time.perf_counter() - started
     return results
 
 
-def together(work: Callable[[Any], Any], items: Iterable, backend: Backend) -> Iterator:
+def together(work: Callable[[Any], Any], items: Iterable, backend: Backend) -> Generator:
     """work(item) of each item, in their order; where the backend takes several images at once, in so many threads.
 
     An exception, an interrupt too, ends the work on all items.
@@ -68,10 +70,11 @@ def together(work: Callable[[Any], Any], items: Iterable, backend: Backend) -> I
         for future in [executor.submit(work, item) for item in items]:
             yield future.result()
     except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)  # before: whose image is stopped begins no other
         backend.stop()
         raise
     finally:
-        executor.shutdown(cancel_futures=True)
+        executor.shutdown()
 
 
 def conclude(results: Results, headers=TIMING_HEADERS, formats=TIMING_FORMATS) -> int:
