@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from easydict import EasyDict
 from PIL import Image
 
 import main as command_line
@@ -21,6 +22,7 @@ from models.model_file import model_to_bytes, read_model
 from models.store import SHIPPED
 from tests.helpers import ROOT, random_image
 from utils.config import KEYS, read_config
+from utils.tasks import choose
 
 CONFIGS = ROOT / "configs"
 ENCODE = ("encode_sequential.json", "encode_wavefront.json", "encode_diagonal.json")
@@ -248,6 +250,17 @@ def test_a_cpu_codes_one_image_after_the_other(run, tmp_path):
     assert sum("'images_at_once' is ignored" in line for line in run.out.splitlines()) == 1
     assert run("encode_wavefront.json", test_data="a.png", bitstream_path="b.p59", images_at_once=0) == 2
     run.says_once("images_at_once", "at least 1")
+
+
+def test_some_tasks_take_one_image_after_the_other_on_any_device(monkeypatch):
+    """Measuring and the demo: `images_at_once` changes nothing there, and a note says so."""
+    monkeypatch.setattr(choose, "device_of", lambda device: device)
+    monkeypatch.setattr(choose, "backend_for", lambda *arguments: None)
+    for task, notes_expected in (("measure", 1), ("demo", 1), (None, 0)):
+        notes: list[str] = []
+        choose.backend_of(EasyDict(device="cuda", num_threads=None, images_at_once=8), notes, task)
+        assert len(notes) == notes_expected
+        assert all(f"run_mode {task} takes one image after the other" in note for note in notes)
 
 
 # Where things go.

@@ -51,10 +51,14 @@ def models_of(config: EasyDict) -> ModelChoice:
     return ModelChoice(config.checkpoint_file, config.exp_name, calibration, config.num_color_channels)
 
 
-def backend_of(config: EasyDict, notes: Notes) -> Backend:
+def backend_of(config: EasyDict, notes: Notes, one_by_one: str | None = None) -> Backend:
+    """The backend of a task; `one_by_one` names it where it takes one image after the other on any device."""
     device = device_of(config.device)
-    if device == "cpu" and config.images_at_once is not None:
-        notes.append("key 'images_at_once' is ignored: a CPU codes one image after the other, each with all threads")
+    if config.images_at_once is not None and (device == "cpu" or one_by_one):
+        who = "a CPU codes one image after the other, each with all threads"
+        if device != "cpu":
+            who = f"run_mode {one_by_one} takes one image after the other"
+        notes.append(f"key 'images_at_once' is ignored: {who}")
     return backend_for(device, config.num_threads, config.images_at_once)
 
 
@@ -103,7 +107,7 @@ def _measure(config: EasyDict, notes: Notes) -> Callable[[], int]:
         sources=required(config, "test_data", "give the images to measure: a file, a directory or a list"),
         scan=scan_of(config),
         models=models_of(config),
-        backend=backend_of(config, notes),
+        backend=backend_of(config, notes, "measure"),
         pixel_limit=config.pixel_limit,
     )
     return partial(measure.run, task)
@@ -123,7 +127,7 @@ def _demo(config: EasyDict, notes: Notes) -> Callable[[], int]:
     task = demo.DemoTask(
         directory=Path(required(config, "bitstream_path", "give a directory to work in")).expanduser(),
         models=models_of(config),
-        backend=backend_of(config, notes),
+        backend=backend_of(config, notes, "demo"),
         sources=config.test_data,
     )
     return partial(demo.run, task)
