@@ -7,7 +7,10 @@ import json
 import pytest
 import torch
 
+from coders import native, steps
 from tests.helpers import GOLDEN, shared_directory
+
+WITHOUT_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,3 +66,18 @@ def torch_threads():
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, WITHOUT_CUDA])])
+def device(request) -> str:
+    return request.param
+
+
+@pytest.fixture(params=["native", "python"])
+def host(request, monkeypatch) -> str:
+    """The host's part in compiled code, and without it."""
+    if request.param == "python":
+        monkeypatch.setattr(steps.native, "unavailable_reason", lambda: "a test does without it")
+    elif (reason := native.unavailable_reason()) is not None:
+        pytest.skip(reason)
+    return request.param

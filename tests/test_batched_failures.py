@@ -1,0 +1,283 @@
+"""Many images at a time, when something fails: the right images, with the right error, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import numpy as np
+import pytest
+import torch
+
+from coders import codec
+from coders.backends import batched_backend
+from coders.batched import BatchedCoder, StoppedError, _Group
+from coders.evaluator import FEWEST_PIXELS, Evaluator, is_out_of_memory
+from coders.scan import WAVEFRONT
+from models.frozen import FrozenNet
+from tests.batched_cases import Slow, at_once, encoded, outcomes
+from tests.helpers import TINY, random_frozen, random_image
+from utils.errors import DeviceMemoryError
+from utils.tasks import files
+
+# Failures.
+
+
+def test_an_image_that_does_not_fit_its_model_fails_alone(device, host):
+    model, coder = random_frozen(TINY["west"]), BatchedCoder(device, 8, 1)
+    good = random_image(9, 9)
+    results = outcomes(lambda image: coder.encode(image, model, WAVEFRONT), [good, good[0], good])
+    assert results[0] == results[2] == codec.encode_stream(good, model, WAVEFRONT)
+    assert isinstance(results[1], ValueError)
+
+
+def test_a_turn_that_fails_concerns_one_model(device, monkeypatch):
+    """Its images fail, each with an exception of its own; another model's go on, and so do later ones of its own."""
+    good, bad = (random_frozen(TINY["west"], seed=seed) for seed in (0, 1))
+    coder, image, evaluate = BatchedCoder(device, 8, 1), random_image(30, 30), FrozenNet.__call__
+    streams = {model.fingerprint: encoded(image, model, WAVEFRONT) for model in (good, bad)}
+    calls = []
+
+    def failing(net, inputs):
+        if net.model.fingerprint == bad.fingerprint:
+            calls.append(len(inputs))
+            if len(calls) > 5:
+                raise RuntimeError("as a test pretends")
+        return evaluate(net, inputs)
+
+    def decoded(model):
+        return coder.decode(streams[model.fingerprint], 30, 30, model, WAVEFRONT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FrozenNet, "__call__", failing)
+        results = outcomes(decoded, [good, bad, good, bad, good])
+    assert all(np.array_equal(result, image) for result in results[::2])
+    assert [type(result) for result in results[1::2]] == [RuntimeError] * 2
+    assert results[1] is not results[3]
+    assert np.array_equal(outcomes(decoded, [bad])[0], image)
+
+
+def test_an_image_that_finishes_in_a_turn_that_fails_is_not_lost(device, monkeypatch):
+    """It is decoded before the next step of the others cannot be started."""
+    model, coder, start = random_frozen(TINY["west"]), BatchedCoder(device, 4, 1), Evaluator.start
+    images = [random_image(6, 6), random_image(6, 40), random_image(6, 40)]
+    streams, advance, finishing = [encoded(image, model, WAVEFRONT) for image in images], _Group.advance, []
+
+    def advanced(group):
+        finished = advance(group)
+        if finished and group.images:
+            finishing.append(group._evaluator)
+        return finished
+
+    def failing(evaluator, pixels):
+        if evaluator in finishing:
+            raise DeviceMemoryError("as a test pretends")
+        start(evaluator, pixels)
+
+    monkeypatch.setattr(_Group, "advance", advanced)
+    monkeypatch.setattr(Evaluator, "start", failing)
+
+    def decoded(number):
+        return coder.decode(streams[number], *images[number].shape[:2], model, WAVEFRONT)
+
+    with coder._changed:  # all are admitted in the same turn
+        waiting = threading.Thread(target=lambda: results.extend(outcomes(decoded, [0, 1, 2])), daemon=True)
+        results: list = []
+        waiting.start()
+        time.sleep(0.3)
+    waiting.join(40)
+    assert np.array_equal(results[0], images[0])
+    assert finishing
+    assert [type(result) for result in results[1:]] == [DeviceMemoryError] * 2
+
+
+def test_a_model_that_cannot_be_made_fails_its_images(device, monkeypatch):
+    """Whatever the reason: it is not tried for ever, and others are coded."""
+    good, bad = (random_frozen(TINY["west"], seed=seed) for seed in (0, 1))
+    coder, image, tries = BatchedCoder(device, 2, 1), random_image(9, 9), []
+
+    def making(model, device):
+        if model is bad:
+            tries.append(model)
+            raise RuntimeError("CUDA error: as a test pretends")
+        return FrozenNet(model, device)
+
+    monkeypatch.setattr("coders.batched.FrozenNet", making)
+    results = outcomes(lambda model: coder.encode(image, model, WAVEFRONT), [bad, good, bad, good])
+    assert results[1] == results[3] == encoded(image, good, WAVEFRONT)
+    assert [type(result) for result in results[::2]] == [RuntimeError] * 2
+    assert len(tries) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_an_interrupted_image_leaves_and_the_others_stay(device, monkeypatch):
+    """The interrupt strikes the main thread, whose image is under way together with another's."""
+    model, slow, coder = random_frozen(TINY["west"]), Slow(monkeypatch), BatchedCoder(device, 4, 1)
+    image, results = random_image(20, 20), []
+    stream, long = encoded(image, model, WAVEFRONT), bytes(100)
+
+    def interrupt():
+        assert slow.reached.wait(20)
+        while len(coder._waiting) + len(coder._under_way) < 3:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    other = threading.Thread(
+        target=lambda: results.extend(
+            outcomes(lambda one: coder.decode(one, 20, 20, model, WAVEFRONT), [stream, stream])
+        ),
+        daemon=True,
+    )
+    other.start()
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        coder.decode(long, 400, 400, model, WAVEFRONT)
+    slow.go_on.set()
+    other.join(40)
+    assert all(np.array_equal(result, image) for result in results)
+    assert len(results) == 2
+    assert not coder._waiting
+    assert not coder._under_way
+    assert np.array_equal(coder.decode(stream, 20, 20, model, WAVEFRONT), image)
+    assert not any(group.images for _, group in coder._all_groups())
+
+
+# Memory of the device.
+
+
+def limited_network(monkeypatch, most: int) -> list[int]:
+    """From now on a network has memory for `most` pixels; how many it was asked for."""
+    asked, evaluate = [], FrozenNet.__call__
+
+    def limited(net, inputs):
+        asked.append(len(inputs))
+        if len(inputs) > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory, as a test pretends")
+        return evaluate(net, inputs)
+
+    monkeypatch.setattr(FrozenNet, "__call__", limited)
+    return asked
+
+
+def test_smaller_parts_where_memory_is_short(device, monkeypatch):
+    model, image, coder = random_frozen(TINY["west"]), random_image(70, 60), BatchedCoder(device, 4, 1)
+    expected, asked = encoded(image, model, WAVEFRONT), limited_network(monkeypatch, 300)
+    assert at_once(lambda one: coder.encode(one, model, WAVEFRONT), [image] * 3) == [expected] * 3
+    too_many = sum(count > 300 for count in asked)
+    assert 1 <= too_many <= 12  # halved until it fits, in each group, and not tried again for every block
+
+
+def test_no_memory_at_all_is_a_clear_error(device, monkeypatch):
+    model, image, coder = random_frozen(TINY["west"]), random_image(70, 60), BatchedCoder(device, 4, 1)
+    with monkeypatch.context() as patched:
+        limited_network(patched, FEWEST_PIXELS // 2 - 1)
+
+        def attempt(one) -> str:
+            with pytest.raises(DeviceMemoryError, match=r"out of memory on .*device=cpu") as caught:
+                coder.encode(one, model, WAVEFRONT)
+            return str(caught.value)
+
+        at_once(attempt, [image] * 3)
+    assert coder.encode(image, model, WAVEFRONT) == encoded(image, model, WAVEFRONT)
+
+
+def test_never_fewer_pixels_than_the_fewest_before_giving_up(device, monkeypatch):
+    """Between the fewest and twice as many, the fewest are tried; the error names how many did not fit."""
+    evaluator = Evaluator(FrozenNet(random_frozen(TINY["west"]), device))
+    evaluator.reserve(100)
+    with monkeypatch.context() as patched:
+        asked = limited_network(patched, FEWEST_PIXELS)
+        evaluator.start(100)
+        evaluator.wait()
+        assert asked == [100, FEWEST_PIXELS, 100 - FEWEST_PIXELS]
+    asked = limited_network(monkeypatch, FEWEST_PIXELS - 1)
+    with pytest.raises(DeviceMemoryError, match=f"even for {FEWEST_PIXELS} pixels"):
+        evaluator.start(100)
+    assert min(asked) == FEWEST_PIXELS
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("any"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ],
+)
+def test_what_says_that_memory_is_short(error):
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+def test_only_a_lack_of_memory_is_called_so(monkeypatch):
+    """Where room for more pixels is made on the host."""
+    evaluator = Evaluator(FrozenNet(random_frozen(TINY["west"]), "cpu"))
+    for error, expected in ((RuntimeError("other"), RuntimeError), (RuntimeError("out of memory"), MemoryError)):
+
+        def failing(*arguments, error=error, **options):
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(torch, "empty", failing)
+            with pytest.raises(expected):
+                evaluator.reserve(1000)
+
+
+def test_no_memory_for_the_model(device, monkeypatch):
+    def full(*arguments):
+        raise torch.cuda.OutOfMemoryError("as a test pretends")
+
+    monkeypatch.setattr("coders.batched.FrozenNet", full)
+    with pytest.raises(DeviceMemoryError, match="for model"):
+        BatchedCoder(device, 2, 1).encode(random_image(3, 3), random_frozen(TINY["west"]), WAVEFRONT)
+
+
+def test_stop_ends_everything(device, monkeypatch):
+    """Images on their way and images that wait; nothing hangs."""
+    model, slow, coder = random_frozen(TINY["west"]), Slow(monkeypatch), BatchedCoder(device, 2, 1)
+    with ThreadPoolExecutor(5) as executor:
+        futures = [executor.submit(coder.encode, random_image(300, 90), model, WAVEFRONT) for _ in range(5)]
+        assert slow.reached.wait(20)
+        coder.stop()
+        slow.go_on.set()
+        assert all(isinstance(future.exception(20), StoppedError) for future in futures)
+
+
+# Interrupts and what is left early.
+
+
+def test_an_interrupt_ends_the_threads(device):
+    """What is under way is stopped, what waits is never begun, and the interrupt goes on."""
+    backend, begun = batched_backend(device, 1, 2), []
+    model, image = random_frozen(TINY["west"]), random_image(200, 200)
+
+    def work(number):
+        begun.append(number)
+        if number == 1:
+            raise KeyboardInterrupt
+        while True:
+            backend.encode(image, model, WAVEFRONT)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(files.together(work, [1, 2, 3, 4, 5, 6], backend))
+    assert set(begun) <= {1, 2, 3}  # 3 where the thread of 1 was faster than the interrupt
+
+
+def test_what_is_left_early_ends_the_threads(device):
+    """Also where the work of another thread goes on for ever."""
+    backend = batched_backend(device, 1, 2)
+    model, image = random_frozen(TINY["west"]), random_image(200, 200)
+
+    def work(number):
+        while number > 1:
+            backend.encode(image, model, WAVEFRONT)
+
+    with closing(files.together(work, [1, 2, 3, 4], backend)) as done:
+        next(done)
+    with pytest.raises(StoppedError):
+        backend.encode(image, model, WAVEFRONT)
