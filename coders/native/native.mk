@@ -15,7 +15,7 @@ $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target 
   --config-settings=cmake.define.P59_SANITIZE=$(2) ./coders/native
 LD_PRELOAD="$(foreach library,$(3),$$($(NATIVE_COMPILER) -print-file-name=$(library)))" \
   PYTHONPATH=$(NATIVE_OUT)/$(1) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-  $(PYTHON) -m pytest tests/test_native.py tests/test_batched.py -k "$(4)"
+  $(PYTHON) -m pytest tests/test_native.py tests/test_batched.py tests/test_batched_failures.py -k "$(4)"
 endef
 
 native-sanitize: setup ## the native tests with address and undefined behaviour sanitizers
