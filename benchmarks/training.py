@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("images", help="training images: a file or a directory")
     parser.add_argument("overrides", nargs="*", help="of the configuration, for example bfloat16_steps=1")
     parser.add_argument("--seconds", type=float, default=20, help="of measuring, for each sampling")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     rows = []
     for sampling, path in CONFIGS.items():
         data = [f"train_data={options.images}", f"valid_data={options.images}", "device=cpu"]
