@@ -90,7 +90,7 @@ class FrozenModel:
 
 
 class FrozenNet:
-    """Evaluates a FrozenModel with float64 matrix products, which are exact here, on any PyTorch device.
+    """Evaluates a FrozenModel with float64 matrix products, which are exact here, on a PyTorch device that has float64.
 
     Each operation on a device costs its launch, however few pixels there are; hence as few of them as will do. Shifts
     are powers of two and go into weights and biases, where they change exponents only. Saturating to int16 is left to
@@ -125,6 +125,6 @@ class FrozenNet:
         return x.to(torch.int32)
 
     def _leaky_below(self, sums: torch.Tensor) -> torch.Tensor:
-        """LeakyReLU of integer sums below zero; above zero something less than the sum."""
+        """LeakyReLU of integer sums below zero; above zero nothing larger than the sum."""
         coarse = torch.add(self._half, sums, alpha=2.0**-LEAKY_PRESHIFT).floor_().clamp_(-32768, 32767)
         return torch.add(self._half, coarse, alpha=LEAKY_MULTIPLIER * 2.0**-LEAKY_SHIFT).floor_()

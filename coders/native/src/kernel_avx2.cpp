@@ -5,6 +5,7 @@
 
 #include "network.hpp"
 #include "vector_mixture.hpp"
+#include "vector_search.hpp"
 #include "vectors256.hpp"
 
 namespace p59 {

@@ -83,20 +83,30 @@ struct Conditioned {
     int components;
 };
 
+// A channel's part of a pixel's mixture, its means before cross terms.
+static inline Conditioned unconditioned(int components, const int32_t* mixture, int channel) {
+    const int32_t* means = mixture + channel * 4 * components;
+    return {means, means + components, means + 2 * components, means + 3 * components, components};
+}
+
+// The row of a channel's first cross term.
+static inline int cross_offset(const Model& model, int components, int channel) {
+    return (4 * model.channels + channel * (channel - 1) / 2) * components;
+}
+
 // `values` (C,) holds the pixel's earlier channels. `room` takes the conditioned means (M,).
 static inline Conditioned conditioned(const Model& model, int components, const int32_t* mixture, int channel,
                                       const uint8_t* values, int32_t* room) {
-    const int32_t* means = mixture + channel * 4 * components;
-    Conditioned own{means, means + components, means + 2 * components, means + 3 * components, components};
+    Conditioned own = unconditioned(components, mixture, channel);
     if (channel == 0) return own;
     const int32_t* reference = mixture + model.reference_offset();
-    const int32_t* cross = mixture + (4 * model.channels + channel * (channel - 1) / 2) * components;
+    const int32_t* cross = mixture + cross_offset(model, components, channel);
     constexpr int rounding = kCrossBits - kMeanBits;
     for (int i = 0; i < components; ++i) {
         int32_t shift = 1 << (rounding - 1);
         for (int earlier = 0; earlier < channel; ++earlier)
             shift += cross[earlier * components + i] * (values[earlier] - reference[earlier]);
-        room[i] = clamped(means[i] + (shift >> rounding), kMeanLowest, kMeanHighest);
+        room[i] = clamped(own.means[i] + (shift >> rounding), kMeanLowest, kMeanHighest);
     }
     own.means = room;
     return own;

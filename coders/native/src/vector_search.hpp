@@ -1,0 +1,97 @@
+// The search for a symbol on vectors: `Search` of symbols.hpp, with several values of one pixel at a time.
+#pragma once
+
+#include "vector_mixture.hpp"
+
+namespace p59 {
+
+namespace {
+
+// CDF points of 16 values at once. The search looks at the 15 values around the mean; where the symbol is not among
+// them, at every 16th value and then at the 15 in between.
+template <class Lanes>
+struct VectorSearch {
+    static constexpr int kLanes = Lanes::kLanes, kWindow = 16, kInterior = kWindow - 1;
+
+    // As p59::conditioned, four components at a time; reads and writes up to a multiple of four.
+    static Conditioned conditioned(const Model& model, int components, const int32_t* mixture, int channel,
+                                   const uint8_t* values, int32_t* room) {
+        Conditioned own = unconditioned(components, mixture, channel);
+        if (channel == 0) return own;
+        const int32_t* reference = mixture + model.reference_offset();
+        const int32_t* cross = mixture + cross_offset(model, components, channel);
+        constexpr int rounding = kCrossBits - kMeanBits;
+        for (int i = 0; i < components; i += 4) {
+            __m128i shift = _mm_set1_epi32(1 << (rounding - 1));
+            for (int earlier = 0; earlier < channel; ++earlier) {
+                const __m128i ahead = _mm_set1_epi32(values[earlier] - reference[earlier]);
+                shift = _mm_add_epi32(shift, _mm_mullo_epi32(four(cross + earlier * components + i), ahead));
+            }
+            __m128i mean = _mm_add_epi32(four(own.means + i), _mm_srai_epi32(shift, rounding));
+            mean = _mm_max_epi32(_mm_min_epi32(mean, _mm_set1_epi32(kMeanHighest)), _mm_set1_epi32(kMeanLowest));
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(room + i), mean);
+        }
+        own.means = room;
+        return own;
+    }
+
+    // Points of first, first + step, ... (16 of them).
+    static void look(const Tables& tables, const Conditioned& mixture, int32_t first, int32_t step, int32_t* points) {
+        LaneMixture<Lanes> everywhere;
+        for (int i = 0; i < mixture.components; ++i) {
+            everywhere.means[i] = Lanes::all(mixture.means[i]);
+            everywhere.mantissas[i] = Lanes::all(mixture.mantissas[i]);
+            everywhere.shifts[i] = Lanes::all(mixture.shifts[i]);
+            everywhere.weights[i] = Lanes::all(mixture.weights[i]);
+        }
+        const auto offsets = Lanes::multiply(Lanes::count_up(), Lanes::all(step));
+        for (int part = 0; part < kWindow; part += kLanes) {
+            const auto values = Lanes::add(offsets, Lanes::all(first + part * step));
+            Lanes::store(points + part, cdf_points<Lanes>(tables, mixture.components, everywhere, values));
+        }
+    }
+
+    // How many of the first 15 points are not above the target.
+    static int32_t count_below(const int32_t* points, uint32_t target) {
+        const auto above_target = Lanes::all(int32_t(target) + 1);
+        uint32_t below = 0;
+        for (int part = 0; part < kWindow; part += kLanes)
+            below |= Lanes::greater(above_target, Lanes::load(points + part)) << part;
+        return __builtin_popcount(below & ((1 << kInterior) - 1));
+    }
+
+    // The points around the mean, and in the last lane the value that the first is of.
+    static void prepare(const Tables& tables, const Conditioned& mixture, Prepared& prepared) {
+        const int32_t first = clamped(mean_value(mixture) - kInterior / 2, 1, 256 - kInterior);
+        look(tables, mixture, first, 1, prepared.lane);
+        prepared.lane[kInterior] = first;
+    }
+
+    static bool find_near(const Prepared& prepared, uint32_t target, Symbol& symbol) {
+        const int32_t first = prepared.lane[kInterior], count = count_below(prepared.lane, target);
+        // Below the first point lies 0 where the first is of value 1, above the last 256 where that is of 255.
+        const int32_t low = count ? prepared.lane[count - 1] : 0;
+        const int32_t high = count < kInterior ? prepared.lane[count] : kTotal;
+        symbol = {first + count - 1, uint32_t(low), uint32_t(high)};
+        return (count > 0 || first == 1) && (count < kInterior || first == 256 - kInterior);
+    }
+
+    __attribute__((noinline)) static Symbol find_anywhere(const Tables& tables, const Conditioned& mixture,
+                                                          const Prepared&, uint32_t target) {
+        alignas(64) int32_t points[kWindow];
+        look(tables, mixture, kWindow, kWindow, points);
+        const int32_t coarse = count_below(points, target);
+        const int32_t below = coarse ? points[coarse - 1] : 0, above = coarse < kInterior ? points[coarse] : kTotal;
+        look(tables, mixture, coarse * kWindow + 1, 1, points);
+        const int32_t fine = count_below(points, target);
+        return {coarse * kWindow + fine, uint32_t(fine ? points[fine - 1] : below),
+                uint32_t(fine < kInterior ? points[fine] : above)};
+    }
+
+private:
+    static __m128i four(const int32_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+};
+
+}  // namespace
+
+}  // namespace p59
