@@ -27,6 +27,9 @@ from coders.steps import StepCoder, Turns
 from models.frozen import FrozenModel, FrozenNet
 from utils.errors import DeviceMemoryError, P59Error
 
+#: Models beyond so many leave the device once they have no image: each image may bring an adapted one.
+MODELS_KEPT = 4
+
 
 class StoppedError(P59Error):
     """Coding was stopped from another thread."""
@@ -193,6 +196,8 @@ class BatchedCoder:
     def _groups_of(self, model: FrozenModel) -> tuple[_Group, _Group]:
         groups = self._groups.get(model.fingerprint)
         if groups is None:
+            if len(self._groups) >= MODELS_KEPT:
+                self._groups = {key: pair for key, pair in self._groups.items() if any(group.images for group in pair)}
             try:
                 net = FrozenNet(model, self._device)
                 groups = _Group(net, self._turns, self._seconds), _Group(net, self._turns, self._seconds)

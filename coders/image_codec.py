@@ -9,22 +9,29 @@ import numpy as np
 from coders.backends import Backend
 from coders.container import MODE_NAMED, ChunkType, Container
 from coders.picture import Picture, samples_of_groups
-from coders.planes import NetworkCoding, decode_group, encode_group, fingerprint_of, scan_of
+from coders.planes import Fit, NetworkCoding, decode_group, encode_group, fingerprint_of, scan_of
 from coders.scan import Scan
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from utils.errors import FormatError, LosslessError
 
 
 def encode_picture(
-    picture: Picture, models: Callable[[int], FrozenModel | None], scan: Scan, backend: Backend
+    picture: Picture,
+    models: Callable[[int], FrozenModel | None],
+    scan: Scan,
+    backend: Backend,
+    fit: Fit | None = None,
 ) -> bytes:
-    """The whole .p59 file of a picture. `models` gives the network for 3 or 1 channels, None where there is none."""
+    """The whole .p59 file of a picture. `models` gives the network for 3 or 1 channels, None where there is none.
+
+    `fit` (see models.fitting), where given, adapts the network to the picture.
+    """
     chunks: list[tuple[int, bytes]] = [(ChunkType.METADATA, kind + data) for kind, data in picture.metadata]
     if picture.mode.name == "P":
         chunks.append((ChunkType.PALETTE, picture.palette))
     if picture.transparency is not None:
         chunks.append((ChunkType.TRANSPARENCY, picture.transparency))
-    groups, network = picture.groups(), NetworkCoding(models, scan, backend)
+    groups, network = picture.groups(), NetworkCoding(models, scan, backend, fit)
     for number, group in enumerate(groups):
         data = encode_group(group, groups[:number], picture.palette, network, picture.mode.name == "1")
         chunks.append((ChunkType.PLANES, data))
@@ -59,13 +66,13 @@ def scan_named(container: Container) -> Scan | None:
     return next(filter(None, map(scan_of, container.planes)), None)
 
 
-def encode_image(image: np.ndarray, model: FrozenModel, scan: Scan, backend: Backend) -> bytes:
+def encode_image(image: np.ndarray, model: FrozenModel, scan: Scan, backend: Backend, fit: Fit | None = None) -> bytes:
     """The whole .p59 file of samples (H, W, C) uint8. Raises FormatError where the model has other channels."""
     channels = model.description.channels
     if image.shape[2] != channels:
         raise FormatError(f"image has {image.shape[2]} channels, model {model.name} codes {channels}; choose another")
     picture = Picture(MODE_NAMED["RGB" if channels == 3 else "L"], image)
-    return encode_picture(picture, lambda wanted: model if wanted == channels else None, scan, backend)
+    return encode_picture(picture, lambda wanted: model if wanted == channels else None, scan, backend, fit)
 
 
 def decode_image(container: Container, model: FrozenModel, backend: Backend) -> np.ndarray:

@@ -64,7 +64,7 @@ def test_a_turn_that_fails_concerns_one_model(device, monkeypatch):
 def test_an_image_that_finishes_in_a_turn_that_fails_is_not_lost(device, monkeypatch):
     """It is decoded before the next step of the others cannot be started."""
     model, coder, start = random_frozen(TINY["west"]), BatchedCoder(device, 4, 1), Evaluator.start
-    images = [random_image(6, 6), random_image(6, 40), random_image(6, 40)]
+    images = [random_image(6, 6), *(random_image(6, 40) for _ in range(3))]  # two in each group, whoever comes first
     streams, advance, finishing = [encoded(image, model, WAVEFRONT) for image in images], _Group.advance, []
 
     def advanced(group):
@@ -84,15 +84,18 @@ def test_an_image_that_finishes_in_a_turn_that_fails_is_not_lost(device, monkeyp
     def decoded(number):
         return coder.decode(streams[number], *images[number].shape[:2], model, WAVEFRONT)
 
-    with coder._changed:  # all are admitted in the same turn
-        waiting = threading.Thread(target=lambda: results.extend(outcomes(decoded, [0, 1, 2])), daemon=True)
-        results: list = []
-        waiting.start()
-        time.sleep(0.3)
-    waiting.join(40)
+    def admitted(coder):
+        while not together and len(coder._waiting) < len(images):  # all join in the same turn
+            time.sleep(0.01)
+        together.append(True)
+        admit(coder)
+
+    admit, together = BatchedCoder._admit, []
+    monkeypatch.setattr(BatchedCoder, "_admit", admitted)
+    results = outcomes(decoded, [0, 1, 2, 3])
     assert np.array_equal(results[0], images[0])
     assert finishing
-    assert [type(result) for result in results[1:]] == [DeviceMemoryError] * 2
+    assert [type(result) for result in results[1:]] == [DeviceMemoryError] * 3
 
 
 def test_a_model_that_cannot_be_made_fails_its_images(device, monkeypatch):

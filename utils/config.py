@@ -68,6 +68,13 @@ KEYS: dict[str, Key] = {
     "output_path": Key((str,), None, "where decoded images go: a directory or one .png file"),
     "write_encode_data": Key((str, bool), None, "published name of output_path, used where that is absent"),
     "skip_existing": Key((bool,), False, "leave output files that exist as they are"),
+    "adapt_steps": Key(
+        (int,),
+        0,
+        "steps in which the network is fitted to each image (1000: smaller files, seconds more to encode; 0: none)",
+        least=0,
+        most=1_000_000,
+    ),
     "verify": Key((bool,), True, "decode each file after encoding, before it counts as done"),
     "pixel_limit": Key((int,), 1 << 28, "images of more pixels are refused", least=1),
     "H": Key((int,), None, "height; decoding checks it, encoding ignores it", least=1),

@@ -20,11 +20,12 @@ from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_image, encode_image
 from coders.scan import SCANS
 from datasets.images import open_image, samples_of
+from models.fitting import Fitting
 from models.frozen import FrozenModel
 from models.model_file import read_model
 from utils.errors import InputError, LosslessError
 from utils.evaluation.codecs import CODECS, OURS, Codec
-from utils.evaluation.rows import Row
+from utils.evaluation.rows import ADAPTED, Row
 
 #: Timings are the least of at most this many runs, and of no more once they took this many seconds together.
 REPEATS, REPEAT_SECONDS = 3, 3.0
@@ -37,6 +38,7 @@ class Job:
     size      (H, W): cropped to it, or put together with `others`, and timed more than once; None: as it is
     models    for ours: model file of each number of channels
     device    for ours: a PyTorch device name
+    adapt_steps    for ours: steps of fitting the network to the image, 0 for none
     """
 
     path: Path
@@ -47,12 +49,18 @@ class Job:
     models: dict[int, Path] = field(default_factory=dict, hash=False)
     device: str = "cpu"
     threads: int = 1
+    adapt_steps: int = 0
     workers: int = 1
     size: tuple[int, int] | None = None
     others: tuple[Path, ...] = ()
     pixel_limit: int = PIXEL_LIMIT
     commit: str = ""
     machine: str = ""
+
+    @property
+    def variant(self) -> str:
+        """The order as rows have it: with `ADAPTED` and the steps where the network is fitted to the image."""
+        return f"{self.order}{ADAPTED}{self.adapt_steps}" if self.adapt_steps else self.order
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ class Measured:
 def run_job(job: Job) -> Row:
     """The row of a job; whatever fails stands in its `error`."""
     row = Row(
-        *(job.data_set, job.image, 0, 0, 0, job.codec, job.order, "", 0, 0.0, "", 0.0, 0.0, job.device),
+        *(job.data_set, job.image, 0, 0, 0, job.codec, job.variant, "", 0, 0.0, "", 0.0, 0.0, job.device),
         *(job.threads, job.workers, 0, 0, "", job.commit, job.machine, ""),
     )
     try:
@@ -121,6 +129,7 @@ def _ours(row: Row, image: np.ndarray, job: Job) -> tuple[Row, Measured]:
     if row.channels not in job.models:
         raise InputError(f"image has {row.channels} channels, the model codes {', '.join(map(str, job.models))}")
     model, scan, backend = _model(job.models[row.channels]), SCANS[job.order], backend_for(job.device, job.threads)
+    fit = Fitting(job.adapt_steps, job.device, job.threads) if job.adapt_steps else None
     row = replace(
         row,
         model=model.name,
@@ -130,11 +139,11 @@ def _ours(row: Row, image: np.ndarray, job: Job) -> tuple[Row, Measured]:
     )
     measured = _round_trip(
         image,
-        lambda: encode_image(image, model, scan, backend),
+        lambda: encode_image(image, model, scan, backend, fit),
         lambda data: decode_image(Container.from_bytes(data, job.pixel_limit), model, backend),
         job.size is not None,
     )
-    if job.size is None:
+    if job.size is None and fit is None:
         bits = backend.measure(image, model, scan)
         row = replace(row, channel_bits=",".join(f"{value:.1f}" for value in bits))
     return row, measured

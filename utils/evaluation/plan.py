@@ -31,6 +31,7 @@ class Plan:
     workers   images at a time while rates are measured
     threads   of each codec that uses them: while rates are measured; times with one thread and with `all_threads`
     sizes     (H, W) to time, one by one with nothing else running
+    adapt_steps    of ours: steps of fitting the network to each image, 0 for none
     """
 
     sources: str | list[str]
@@ -43,6 +44,7 @@ class Plan:
     all_threads: int
     sizes: tuple[tuple[int, int], ...]
     pixel_limit: int
+    adapt_steps: int = 0
 
 
 def data_sets(sources: str | list[str]) -> Iterator[tuple[str, str, Path]]:
@@ -79,7 +81,7 @@ def timing_jobs(plan: Plan) -> Iterator[Job]:
 def is_done(job: Job, done: set[tuple]) -> bool:
     """Whether `done` holds the key of the job's row; of ours, with any of the models its channels may ask for."""
     names = [fingerprint(path) for path in job.models.values()] or [""]
-    keys = ((job.data_set, job.image, job.codec, job.order, name, job.device, job.threads) for name in names)
+    keys = ((job.data_set, job.image, job.codec, job.variant, name, job.device, job.threads) for name in names)
     return any(key in done for key in keys)
 
 
@@ -105,6 +107,7 @@ def _variants(base: Job, plan: Plan, devices: tuple[str, ...], threads: tuple[in
                 if device != "cpu" and len(devices) > 1 and order == "sequential":
                     continue  # a GPU that is given one pixel at a time takes many minutes
                 job = replace(base, codec=name, order=order, models=files[order], device=device)
+                job = replace(job, adapt_steps=plan.adapt_steps)
                 job = replace(job, machine=_machine(device))
                 yield from (replace(job, threads=n) for n in (threads if device == "cpu" else threads[:1]))
 

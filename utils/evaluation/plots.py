@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodF
 from matplotlib.transforms import Bbox
 
 from utils.evaluation.codecs import OURS
-from utils.evaluation.rows import Row
+from utils.evaluation.rows import ADAPTED, Row
 from utils.evaluation.tables import data_sets, grouped, once_each
 
 #: Colours of a page: background, text, grid; then ours, then the others'.
@@ -150,7 +150,7 @@ def _size_time(figure: Figure, scheme: str, rows: list[Row]) -> None:
     lines = _lines(rows)
     hues, markers = iter(_HUES[scheme] * 9), iter(_MARKERS * 9)
     for name, points in lines.items():
-        order = points[0].order
+        order = points[0].order.partition(ADAPTED)[0]
         look = {"marker": next(markers), "markersize": 5, "linewidth": 1.2, "linestyle": "--"}
         if order:  # ours: a colour for each order, solid with one thread on the CPU
             alone = points[0].threads == 1 and points[0].device == "cpu"

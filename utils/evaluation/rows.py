@@ -15,6 +15,8 @@ from utils.errors import InputError, P59Error
 
 #: Data sets of timing rows are named so, with their size: "timing 512x768".
 TIMING = "timing"
+#: Between order and steps where the network was fitted to each image: "wavefront, adapted 1000".
+ADAPTED = ", adapted "
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Row:
     """One image coded, decoded and compared by one codec. Units: bytes, seconds, bits per sub-pixel.
 
     codec           the codec; for ours with `order`, `model` (fingerprint), `parameters` and `macs` of a pixel
-    channel_bits    for ours, ideal bits of each channel, joined by commas
+    order           for ours, the scan order, after it ADAPTED and the steps of fitting where there were any
+    channel_bits    for ours, ideal bits of each channel, joined by commas; of models that are not adapted
     pixels          checksum of the samples, so that results of another image of the same name are told apart
     workers         images coded at the same time on this machine while this one was timed
     threads         threads given to this codec; one where it has no use for more

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from coders.scan import SCANS
 from utils.evaluation.codecs import CODECS, OURS
 from utils.evaluation.published import PUBLISHED
-from utils.evaluation.rows import Row
+from utils.evaluation.rows import ADAPTED, Row
 
 #: The order codecs are shown in: the others as in their table, then ours by scan order.
 _PLACES = {name: place for place, name in enumerate([*CODECS, OURS])}
@@ -66,9 +66,15 @@ def label(row: Row, rows: list[Row]) -> str:
 def grouped(rows: list[Row]) -> dict[str, list[Row]]:
     """Rows by label, in the order in which they are shown."""
     groups: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: (_PLACES.get(row.codec, -1), _ORDERS.get(row.order, 99))):
+    for row in sorted(rows, key=lambda row: (_PLACES.get(row.codec, -1), *_place_of_order(row.order))):
         groups.setdefault(label(row, rows), []).append(row)
     return groups
+
+
+def _place_of_order(order: str) -> tuple[str, int]:
+    """Adapted ones after the others, in the sequence of their orders."""
+    scan, adapted, _ = order.partition(ADAPTED)
+    return adapted, _ORDERS.get(scan, 99)
 
 
 def data_sets(rows: list[Row]) -> list[str]:
@@ -167,7 +173,8 @@ def complexity_table(rows: list[Row]) -> Table:
     for codec, group in grouped(rates).items():
         rate = _mean_rate(once_each([row for row in group if row in kodak]), images)
         for parameters, macs in sorted({(row.parameters, row.macs) for row in group}):
-            lines.append((codec, f"{parameters:,}", f"{macs:,}", rate, "computed from the model; rate measured"))
+            figures = "computed from the model; rate measured" + ("; adapts to each image" if ADAPTED in codec else "")
+            lines.append((codec, f"{parameters:,}", f"{macs:,}", rate, figures))
     for other in PUBLISHED:
         macs = NOTHING if other.macs is None else f"{other.macs:,.0f}"
         rate = NOTHING if other.kodak is None else f"{other.kodak:.3f}".rstrip("0")

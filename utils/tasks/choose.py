@@ -11,6 +11,7 @@ from easydict import EasyDict
 
 from coders.backends import Backend, backend_for, device_of
 from coders.scan import DIAGONAL, SEQUENTIAL, WAVEFRONT, Scan
+from models.fitting import Fitting
 from models.store import find_checkpoint
 from utils.config import Notes, required
 from utils.errors import RequestError
@@ -62,6 +63,13 @@ def backend_of(config: EasyDict, notes: Notes, one_by_one: str | None = None) ->
     return backend_for(device, config.num_threads, config.images_at_once)
 
 
+def fitting_of(config: EasyDict) -> Fitting | None:
+    """How the network is adapted to each image, or None."""
+    if not config.adapt_steps:
+        return None
+    return Fitting(config.adapt_steps, device_of(config.device), config.num_threads)
+
+
 def _encode(config: EasyDict, notes: Notes) -> Callable[[], int]:
     for key in ("H", "W"):
         if config[key] is not None:
@@ -75,6 +83,7 @@ def _encode(config: EasyDict, notes: Notes) -> Callable[[], int]:
         scan=scan_of(config),
         models=models_of(config),
         backend=backend_of(config, notes),
+        fit=fitting_of(config),
         verify=config.verify,
         skip_existing=config.skip_existing,
         pixel_limit=config.pixel_limit,

@@ -42,6 +42,7 @@ def evaluate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
         threads=config.num_threads,
         sizes=tuple(size_of(text) for text in _listed(config.timing_sizes or TIMING_SIZES) if text != "none"),
         pixel_limit=config.pixel_limit,
+        adapt_steps=config.adapt_steps,
     )
     return partial(evaluate.run, task)
 

@@ -12,6 +12,7 @@ from coders.backends import Backend
 from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture, encode_picture
 from coders.picture import Picture, same_picture
+from coders.planes import Fit
 from coders.scan import Scan
 from datasets.images import find_images
 from datasets.pictures import read_picture
@@ -26,13 +27,14 @@ ENDING = ".p59"
 
 @dataclass(frozen=True)
 class EncodeTask:
-    """Encode `sources` into `target`: a directory, or one file (see `names_file`)."""
+    """Encode `sources` into `target`: a directory, or one file (see `names_file`); `fit` adapts the network to each."""
 
     sources: str | list[str]
     target: Path
     scan: Scan
     models: ModelChoice
     backend: Backend
+    fit: Fit | None = None
     verify: bool = True
     skip_existing: bool = False
     pixel_limit: int = PIXEL_LIMIT
@@ -59,7 +61,7 @@ def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, 
 
 def _encoded(picture: Picture, task: EncodeTask) -> bytes:
     task.models.check(3 if picture.mode.name.startswith("RGB") else 1)
-    data = encode_picture(picture, partial(task.models.network, task.scan), task.scan, task.backend)
+    data = encode_picture(picture, partial(task.models.network, task.scan), task.scan, task.backend, task.fit)
     if task.verify:
         container = Container.from_bytes(data, task.pixel_limit)
         if not same_picture(decode_picture(container, task.models.named, task.backend), picture):

@@ -37,6 +37,7 @@ class EvaluateTask:
     workers    images at a time (None: one for each core); 0: in this process, one after another
     threads    of each codec while rates are measured (None: one), and of the timings besides one (None: all cores)
     sizes      (H, W) that are timed, one by one with nothing else running
+    adapt_steps    of ours: steps of fitting the network to each image, 0 for none
     """
 
     sources: str | list[str]
@@ -51,6 +52,7 @@ class EvaluateTask:
     threads: int | None = None
     sizes: tuple[tuple[int, int], ...] = ()
     pixel_limit: int = PIXEL_LIMIT
+    adapt_steps: int = 0
 
 
 def run(task: EvaluateTask) -> int:
@@ -86,6 +88,7 @@ def _plan(task: EvaluateTask) -> Plan:
         all_threads=task.threads or cores(),
         sizes=task.sizes,
         pixel_limit=task.pixel_limit,
+        adapt_steps=task.adapt_steps,
     )
 
 

@@ -1,0 +1,195 @@
+"""Fitting: the search for an adaptation that makes an image's file small. Floats are used here and nowhere later.
+
+The frozen network is imitated in floating point, and the adaptation's numbers are trained by stochastic gradients on
+contexts of the image, against the bits of the image and of the numbers together. In the second half of the steps the
+network sees the numbers rounded, as they will be (straight-through gradients, Bengio et al., 2013).
+
+Letters: N contexts, T taps, C channels, O rows and I columns of a layer, R products.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.adaptation import HIGHEST, LOWEST, Adaptation, LayerAdaptation, row_groups
+from models.context_net import LEAKY_SLOPE, integer_inputs
+from models.freeze import output_units
+from models.frozen import FrozenModel
+from models.mixture import bits_coded, mixture_of
+from models.neighbourhood import LEFT, TOP, Tap, gather_contexts, pad_image
+from utils.schedule import warmup_cosine
+
+#: What one unit of a number is worth, chosen on validation images. Offsets: of the hidden layers for activations of 14
+#: bits, then of the outputs in their units (see models.fixed_mixture).
+GAIN_EXPONENT, PRODUCT_EXPONENT, HIDDEN_OFFSET_EXPONENT = 6, 10, 4
+OUTPUT_OFFSET_EXPONENTS = {"means": 2, "scales": 0, "logits": 2, "cross": 4}
+#: Clamped scales have a unit of their own.
+CLAMPED_SCALE_EXPONENT = 6
+#: Contexts of a step; the largest step of a number in its units; steps in which it rises to that.
+CONTEXTS, LEARNING_RATE, WARMUP_STEPS = 4096, 0.5, 30
+#: Part of the steps after which the numbers are rounded.
+ROUND_FROM = 0.5
+#: Standard deviation of the first numbers of `right`; those of `left` are 0.
+RIGHT_DEVIATION = 3.0
+#: Images get a product for each doubling of their pixels beyond FEW_PIXELS, MOST products at the most.
+FEW_PIXELS, MOST = 1 << 14, 8
+#: A number's mean magnitude is taken as no smaller when its bits are estimated.
+SMALLEST_MEAN = 0.15
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Adapts models to images in `steps` steps on a PyTorch device; `threads` of a CPU (None: as PyTorch is set)."""
+
+    steps: int
+    device: str = "cpu"
+    threads: int | None = None
+
+    def __call__(self, image: np.ndarray, model: FrozenModel, taps: tuple[Tap, ...]) -> Adaptation:
+        """An adaptation of `model` to `image` (H, W, C) uint8, whose contexts are read at `taps`.
+
+        The same each time on the same machine with the same number of threads.
+        """
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        generator = torch.Generator().manual_seed(0)
+        height, width, channels = image.shape
+        description = model.description
+        net = _AdaptedNet(model, products_for(height * width), generator).to(self.device)
+        padded = torch.from_numpy(pad_image(image, description.padding)).to(self.device)
+        optimizer = torch.optim.Adam(net.parameters(), LEARNING_RATE, betas=(0.9, 0.99))
+        bfloat16 = multiplies_bfloat16(self.device)
+        for step in range(self.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = LEARNING_RATE * warmup_cosine(step, self.steps, WARMUP_STEPS)
+            net.rounded = step >= ROUND_FROM * self.steps
+            chosen = torch.randint(0, height * width, (CONTEXTS,), generator=generator).to(self.device)
+            rows, columns = chosen // width, chosen % width
+            inputs, reference = integer_inputs(gather_contexts(padded, rows, columns, taps), description)
+            pixels = padded[rows + TOP, columns + LEFT]
+            with torch.autocast(padded.device.type, torch.bfloat16, enabled=bfloat16):
+                sums = net(inputs)
+            mixture = mixture_of(net.outputs_of(sums.float()), pixels, reference, description)
+            loss = bits_coded(mixture, pixels).mean() + net.bits() / (height * width * channels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return net.adaptation()
+
+
+def products_for(pixels: int) -> int:
+    """How many products of each layer pay for an image of so many pixels."""
+    return min(MOST, max(0, round(math.log2(max(pixels, 1) / FEW_PIXELS))))
+
+
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether a device has instructions that multiply bfloat16; elsewhere that is slower than float32."""
+    if device != "cpu":
+        return True
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+class _AdaptedNet(nn.Module):
+    """The frozen network in floating point, in its own integer units, with the adaptation's numbers as parameters."""
+
+    def __init__(self, model: FrozenModel, products: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.description, self.rounded = model.description, False
+        self.groups = row_groups(model.description)
+        self.exponents = [
+            (max(0, HIDDEN_OFFSET_EXPONENT + model.limit.bit_length() - 14),) for _ in model.layers[:-1]
+        ] + [_output_exponents(model)]
+        self.offsets, self.gains = nn.ParameterList(), nn.ParameterList()
+        self.left, self.right = nn.ParameterList(), nn.ParameterList()
+        for index, layer in enumerate(model.layers):
+            rows, columns = layer.weight.shape
+            unit = np.ldexp(1.0, -layer.shift.astype(np.int32))
+            half = (1 << layer.shift.astype(np.int64)) >> 1
+            offset_unit = np.zeros(rows)
+            for group, exponent in zip(self.groups[index], self.exponents[index], strict=True):
+                offset_unit[group] = 2.0**exponent
+            largest = np.abs(layer.weight.astype(np.int64)).max(1)
+            for name, values in (
+                ("weight", layer.weight * unit[:, None]),
+                ("bias", (layer.bias - half) * unit),
+                ("offset_unit", offset_unit),
+                ("product_unit", (largest * unit * 2.0**-PRODUCT_EXPONENT)[:, None]),
+            ):
+                self.register_buffer(f"{name}{index}", torch.from_numpy(values).float())
+            self.offsets.append(nn.Parameter(torch.zeros(rows)))
+            self.gains.append(nn.Parameter(torch.zeros(rows)))
+            self.left.append(nn.Parameter(torch.zeros(rows, products)))
+            right = torch.randn(columns, products, generator=generator)
+            self.right.append(nn.Parameter(RIGHT_DEVIATION * right))
+        gain, offset = output_units(model.description)
+        self.register_buffer("output_gain", torch.from_numpy(gain).float())
+        self.register_buffer("output_offset", torch.from_numpy(offset).float())
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Integer inputs (N, I) -> outputs (N, K) in the frozen network's units."""
+        x = entered = inputs.float()
+        for index, (leaky, skip) in enumerate(self.description.layer_roles):
+            left, right = self._seen(self.left[index]), self._seen(self.right[index])
+            factors = 1 + self._seen(self.gains[index])[:, None] * 2.0**-GAIN_EXPONENT
+            weight = getattr(self, f"weight{index}") * factors + left @ right.T * getattr(self, f"product_unit{index}")
+            bias = getattr(self, f"bias{index}") + self._seen(self.offsets[index]) * getattr(
+                self, f"offset_unit{index}"
+            )
+            y = nn.functional.linear(x, weight, bias)
+            if leaky:
+                y = nn.functional.leaky_relu(y, LEAKY_SLOPE)
+            if skip:
+                y = y + entered
+            entered, x = x, y
+        return x
+
+    def outputs_of(self, sums: torch.Tensor) -> torch.Tensor:
+        """Outputs (N, K) in the float network's units, which `mixture_of` takes."""
+        return (sums - self.output_offset) / self.output_gain
+
+    def bits(self) -> torch.Tensor:
+        """About what the numbers will take: two-sided exponential distributions of the means they have now."""
+        total = torch.zeros((), device=self.output_gain.device)
+        for numbers in self._coded_together():
+            magnitudes = numbers.abs()
+            total = total + magnitudes.sum() / magnitudes.detach().mean().clamp_min(SMALLEST_MEAN) / math.log(2)
+        return total
+
+    def adaptation(self) -> Adaptation:
+        """The numbers, rounded."""
+        layers = []
+        for index, exponents in enumerate(self.exponents):
+            parts = (part[index] for part in (self.offsets, self.gains, self.left, self.right))
+            offsets, gains, left, right = (
+                np.rint(part.detach().cpu().clamp(LOWEST, HIGHEST).numpy()).astype(np.int8) for part in parts
+            )
+            used = left.any(0) & right.any(0)
+            left, right = left[:, used], right[:, used]
+            layers.append(LayerAdaptation(offsets, gains, left, right, exponents, GAIN_EXPONENT, PRODUCT_EXPONENT))
+        return tuple(layers)
+
+    def _seen(self, numbers: torch.Tensor) -> torch.Tensor:
+        numbers = numbers.clamp(LOWEST, HIGHEST)
+        return numbers + (numbers.round() - numbers).detach() if self.rounded else numbers
+
+    def _coded_together(self) -> list[torch.Tensor]:
+        """Numbers that share a spread."""
+        parts = []
+        for index, groups in enumerate(self.groups):
+            for rows in groups:
+                parts += [self.offsets[index][rows], self.gains[index][rows]]
+            parts += [*self.left[index].T, *self.right[index].T]
+        return parts
+
+
+def _output_exponents(model: FrozenModel) -> tuple[int, ...]:
+    """Offset exponents of the kinds of output that the model has."""
+    rows, clamped = model.description.output_rows, model.description.scales == "clamped"
+    kinds = OUTPUT_OFFSET_EXPONENTS | ({"scales": CLAMPED_SCALE_EXPONENT} if clamped else {})
+    return tuple(exponent for kind, exponent in kinds.items() if rows[kind].stop > rows[kind].start)
