@@ -158,7 +158,8 @@ class _AdaptedNet(nn.Module):
         total = torch.zeros((), device=self.output_gain.device)
         for numbers in self._coded_together():
             magnitudes = numbers.abs()
-            total = total + magnitudes.sum() / magnitudes.detach().mean().clamp_min(SMALLEST_MEAN) / math.log(2)
+            means = magnitudes.detach().mean(0).clamp_min(SMALLEST_MEAN)
+            total = total + (magnitudes.sum(0) / means).sum() / math.log(2)
         return total
 
     def adaptation(self) -> Adaptation:
@@ -179,12 +180,11 @@ class _AdaptedNet(nn.Module):
         return numbers + (numbers.round() - numbers).detach() if self.rounded else numbers
 
     def _coded_together(self) -> list[torch.Tensor]:
-        """Numbers that share a spread."""
+        """The numbers, those that share a spread in a column."""
         parts = []
         for index, groups in enumerate(self.groups):
-            for rows in groups:
-                parts += [self.offsets[index][rows], self.gains[index][rows]]
-            parts += [*self.left[index].T, *self.right[index].T]
+            of_rows = torch.stack((self.offsets[index], self.gains[index]), 1)
+            parts += [*(of_rows[rows] for rows in groups), self.left[index], self.right[index]]
         return parts
 
 

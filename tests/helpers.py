@@ -10,6 +10,7 @@ import numpy as np
 
 from coders.codec import decode_stream
 from coders.scan import Scan
+from models.adaptation import HIGHEST, LOWEST, Adaptation, LayerAdaptation, row_groups
 from models.description import ModelDescription
 from models.frozen import INPUT_LIMIT, FrozenLayer, FrozenModel
 
@@ -99,3 +100,26 @@ def image_of(model: FrozenModel, height: int, width: int, scan: Scan, seed: int 
     """An image (H, W, C) that the model codes as well as any can be: what random bytes decode to."""
     stream = np.random.default_rng(seed).bytes(2 * height * width * model.description.channels)
     return decode_stream(stream, height, width, model, scan)
+
+
+def random_adaptation(
+    description: ModelDescription,
+    seed: int = 0,
+    products: int = 2,
+    largest: int = 8,
+    exponents: tuple[int, int, int] = (4, 6, 8),
+) -> Adaptation:
+    """Random numbers up to `largest` in magnitude, the same for each seed; exponents of offsets, gains and products."""
+    generator = np.random.default_rng((seed, products))
+    low, high = max(-largest, LOWEST), min(largest, HIGHEST)
+
+    def numbers(*shape: int) -> np.ndarray:
+        return generator.integers(low, high + 1, shape).astype(np.int8)
+
+    return tuple(
+        LayerAdaptation(
+            *(numbers(rows), numbers(rows), numbers(rows, products), numbers(columns, products)),
+            *((exponents[0],) * len(groups), *exponents[1:]),
+        )
+        for (rows, columns), groups in zip(description.layer_shapes, row_groups(description), strict=True)
+    )
