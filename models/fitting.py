@@ -1,8 +1,8 @@
 """Fitting: the search for an adaptation that makes an image's file small. Floats are used here and nowhere later.
 
 The frozen network is imitated in floating point, and the adaptation's numbers are trained by stochastic gradients on
-contexts of the image, against the bits of the image and of the numbers together. In the second half of the steps the
-network sees the numbers rounded, as they will be (straight-through gradients, Bengio et al., 2013).
+contexts of the image, against the bits of the image and of the numbers together. In the last steps the network sees the numbers
+rounded, as they will be (straight-through gradients, Bengio et al., 2013).
 
 Letters: N contexts, T taps, C channels, O rows and I columns of a layer, R products.
 """
@@ -32,8 +32,10 @@ OUTPUT_OFFSET_EXPONENTS = {"means": 2, "scales": 0, "logits": 2, "cross": 4}
 CLAMPED_SCALE_EXPONENT = 6
 #: Contexts of a step; the largest step of a number in its units; steps in which it rises to that.
 CONTEXTS, LEARNING_RATE, WARMUP_STEPS = 4096, 0.5, 30
+#: Norm that gradients (bits per sub-pixel for one unit of each number) are cut to: rare large ones undo many steps.
+LARGEST_GRADIENT = 0.015
 #: Part of the steps after which the numbers are rounded.
-ROUND_FROM = 0.5
+ROUND_FROM = 0.75
 #: Standard deviation of the first numbers of `right`; those of `left` are 0.
 RIGHT_DEVIATION = 3.0
 #: Images get a product for each doubling of their pixels beyond FEW_PIXELS, MOST products at the most.
@@ -78,6 +80,7 @@ class Fitting:
             loss = bits_coded(mixture, pixels).mean() + net.bits() / (height * width * channels)
             optimizer.zero_grad()
             loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), LARGEST_GRADIENT)
             optimizer.step()
         return net.adaptation()
 
