@@ -77,8 +77,8 @@ def encode(
     """
     if order not in SCANS:
         raise RequestError(f"order is {order!r}; allowed are {', '.join(SCANS)}")
-    if adapt_steps < 0:
-        raise RequestError(f"adapt_steps is {adapt_steps}; it must be at least 0")
+    if not isinstance(adapt_steps, int) or adapt_steps < 0:
+        raise RequestError(f"adapt_steps is {adapt_steps!r}; it must be a whole number, at least 0")
     picture, backend = _picture(image, pixel_limit), _backend(device, threads)
     given = None if model is None else _model(model)
 

@@ -1,8 +1,8 @@
 """Fitting: the search for an adaptation that makes an image's file small. Floats are used here and nowhere later.
 
 The frozen network is imitated in floating point, and the adaptation's numbers are trained by stochastic gradients on
-contexts of the image, against the bits of the image and of the numbers together. In the last steps the network sees the numbers
-rounded, as they will be (straight-through gradients, Bengio et al., 2013).
+contexts of the image, against the bits of the image and of the numbers together. In the last steps the network sees
+the numbers rounded, as they will be (straight-through gradients, Bengio et al., 2013).
 
 Letters: N contexts, T taps, C channels, O rows and I columns of a layer, R products.
 """

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from coders.codec import decode_stream
 from coders.scan import Scan
-from models.adaptation import HIGHEST, LOWEST, Adaptation, LayerAdaptation, row_groups
+from models.adaptation import HIGHEST, LOWEST, Adaptation, LayerAdaptation, row_groups, unadapted
 from models.description import ModelDescription
 from models.frozen import INPUT_LIMIT, FrozenLayer, FrozenModel
 
@@ -123,3 +124,12 @@ def random_adaptation(
         )
         for (rows, columns), groups in zip(description.layer_shapes, row_groups(description), strict=True)
     )
+
+
+def with_scales(model: FrozenModel, offset: int) -> Adaptation:
+    """The adaptation that makes all scales a little larger or smaller, and nothing else."""
+    layers = list(unadapted(model))
+    offsets = layers[-1].offsets.copy()
+    offsets[model.description.output_rows["scales"]] = offset
+    layers[-1] = replace(layers[-1], offsets=offsets)
+    return tuple(layers)

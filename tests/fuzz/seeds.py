@@ -11,12 +11,15 @@ import numpy as np
 from coders import plain
 from coders.backends import backend_for
 from coders.container import MODE_NAMED, ChunkType, Container
+from coders.container import number as number_bytes
 from coders.image_codec import decode_picture, encode_picture
 from coders.picture import Picture, same_picture
-from coders.planes import COPY, EXPANDED, ITSELF, NETWORK, ONE_CHANNEL, PACKED, TABLE
-from coders.scan import SCANS
+from coders.planes import ADAPTED, COPY, EXPANDED, ITSELF, NETWORK, ONE_CHANNEL, PACKED, TABLE
+from coders.scan import SCANS, Scan
+from coders.side_information import adaptation_to_bytes
+from models.adaptation import adapted
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
-from tests.helpers import TINY, random_frozen
+from tests.helpers import TINY, random_adaptation, random_frozen
 from utils.errors import ModelError, P59Error
 
 #: No small file may keep the decoder busy; larger images are refused at once.
@@ -92,6 +95,7 @@ def _each_method(random: np.random.Generator, smooth: np.ndarray):
         for mode, model, image in ((rgb, MODELS[3], smooth), (gray, MODELS[1], smooth[:, :, :1].copy())):
             stream = model.fingerprint[:FINGERPRINT_BYTES] + BACKEND.encode(image, model, scan)
             yield Picture(mode, image), bytes((ITSELF << 4 | NETWORK + scan.code,)) + stream
+            yield Picture(mode, image), bytes((ITSELF << 4 | ADAPTED + scan.code,)) + _adapted(image, model, scan)
     first = np.ascontiguousarray(smooth[:, :, :1])
     one = MODELS[1].fingerprint[:FINGERPRINT_BYTES] + BACKEND.encode(first, MODELS[1], SCANS["wavefront"])
     yield Picture(rgb, np.repeat(first, 3, 2)), bytes((ONE_CHANNEL << 4 | NETWORK + 1,)) + one
@@ -112,6 +116,14 @@ def _each_method(random: np.random.Generator, smooth: np.ndarray):
     yield Picture(MODE_NAMED["P"], packed, palette), bytes((EXPANDED << 4 | NETWORK + 1,)) + stream
     alpha = np.repeat(first, 2, 2)
     yield Picture(MODE_NAMED["LA"], alpha), bytes((ITSELF << 4,)) + first.tobytes()
+
+
+def _adapted(image: np.ndarray, model: FrozenModel, scan: Scan) -> bytes:
+    """What follows a group's coding where its model is adapted: here by random numbers."""
+    adaptation = random_adaptation(model.description, scan.code, products=scan.code)
+    side = adaptation_to_bytes(adaptation, model.description)
+    stream = BACKEND.encode(image, adapted(model, adaptation), scan)
+    return model.fingerprint[:FINGERPRINT_BYTES] + number_bytes(len(side)) + side + stream
 
 
 def _by_hand(picture: Picture, group: bytes) -> bytes:
