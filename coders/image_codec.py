@@ -8,8 +8,9 @@ import numpy as np
 
 from coders.backends import Backend
 from coders.container import MODE_NAMED, ChunkType, Container
+from coders.network_rows import Fit, NetworkCoding
 from coders.picture import Picture, samples_of_groups
-from coders.planes import Fit, NetworkCoding, decode_group, encode_group, fingerprint_of, scan_of
+from coders.planes import decode_group, encode_group, fingerprint_of, scan_of
 from coders.scan import Scan
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from utils.errors import FormatError, LosslessError

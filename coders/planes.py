@@ -13,9 +13,7 @@ A coded group:  1  form      high nibble: how the group became rows of bytes; lo
        7   none: the group equals an earlier one of the file (coding 0)               1 byte number of that group
 
     coding 0..5   plain, see coders.plain
-           8..10  network, in the scan order of code 0..2: 16 bytes fingerprint of the model, arithmetic-coded stream
-          11..13  the same with the model adapted to the image: 16 bytes fingerprint of the model that is adapted,
-                  length of the adaptation (LEB128), adaptation (see coders.side_information), stream
+           8..13  network, see coders.network_rows
 
 Packed rows start with the highest bits, as in PNG, and each fills whole bytes. Colours of a table have the bytes of a
 pixel. The index of a palette's colour is the lowest one that has it. Letters: H, W image size; C channels of a group.
@@ -23,7 +21,6 @@ pixel. The index of a palette's colour is the lowest one that has it. Letters: H
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -33,20 +30,20 @@ from coders import plain
 from coders.backends import Backend
 from coders.colours import indices_in, pack, table_of, unpack
 from coders.container import Reader
-from coders.container import number as number_bytes
-from coders.scan import SCAN_OF_CODE, SCANS, Scan
-from coders.side_information import adaptation_of_bytes, adaptation_to_bytes
-from models.adaptation import Adaptation, adapted
+from coders.network_rows import (
+    NETWORK,
+    NetworkCoding,
+    decode_rows,
+    encode_rows,
+    encode_rows_adapted,
+    network_coding,
+)
+from coders.scan import Scan
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
-from models.neighbourhood import Tap
-from utils.errors import FormatError, ModelError
+from utils.errors import FormatError
 
 ITSELF, ONE_CHANNEL, TABLE, PACKED, EXPANDED, COPY = 0, 1, 2, 3, 6, 7
 PACKED_BITS = (1, 2, 4)
-NETWORK = 8
-ADAPTED = NETWORK + len(SCANS)
-#: No symbol's share of the arithmetic coder's 65,536 is more than 65,281, so no sub-pixel costs fewer bits than this.
-LEAST_BITS = math.log2(65536 / 65281)
 #: Where PNG rows in a quick search take this many times the network's bytes, no plain method is tried further.
 HOPELESS = 1.4
 #: LZMA is tried where the rows are few, or deflated rows take less than this part of the raw bytes and not much more
@@ -55,25 +52,7 @@ FEW_BYTES, COMPRESSIBLE, LZMA_GAIN = 1 << 16, 0.9, 1.2
 #: Where a quick search takes less than this part of the raw bytes, the image was drawn: the network is tried last, and
 #: not at all where it cannot win.
 DRAWN = 0.05
-#: No adaptation is looked for where the network alone takes fewer bytes than this: it would save no more than it takes.
-WORTH_ADAPTING = 1 << 11
 PLAINLY, BY_NETWORK = "plainly", "by the network"
-
-
-Fit = Callable[[np.ndarray, FrozenModel, tuple[Tap, ...]], Adaptation]
-
-
-@dataclass(frozen=True)
-class NetworkCoding:
-    """How groups may be coded by a network: in `scan` order; `models` gives one for so many channels, or None.
-
-    `fit` (image, model, taps), where given, looks for an adaptation, which is used where it makes the file smaller.
-    """
-
-    models: Callable[[int], FrozenModel | None]
-    scan: Scan
-    backend: Backend
-    fit: Fit | None = None
 
 
 @dataclass(frozen=True)
@@ -109,10 +88,15 @@ def encode_group(
     for kind in (PLAINLY, BY_NETWORK) if drawn else (BY_NETWORK, PLAINLY):
         for form in forms:
             if kind == BY_NETWORK and network and form.for_network and not bilevel:
-                best = min(best, _by_network(form, network, len(best)) or best, key=len)
+                found = encode_rows(form.rows, network, len(best))
+                best = min([best, *([form.coded(*found)] if found else [])], key=len)
             elif kind == PLAINLY and form.number in quick and len(quick[form.number]) < HOPELESS * len(best):
                 best = min([best, *_thorough(form, len(best))], key=len)
-    return _adapted(best, forms, network) or best
+    if network and fingerprint_of(best) is not None:
+        form = next(form for form in forms if form.number == best[0] >> 4)
+        found = encode_rows_adapted(form.rows, network, len(best))
+        best = min([best, *([form.coded(*found)] if found else [])], key=len)
+    return best
 
 
 def _forms(group: np.ndarray, palette: bytes) -> Iterator[Form]:
@@ -153,31 +137,6 @@ def _thorough(form: Form, best: int) -> Iterator[bytes]:
         yield form.coded(*plain.encode_differences(form.rows))
 
 
-def _by_network(form: Form, network: NetworkCoding, best: int) -> bytes | None:
-    model = network.models(form.rows.shape[2])
-    if model is None or form.rows.size * LEAST_BITS / 8 + FINGERPRINT_BYTES > best:
-        return None
-    stream = network.backend.encode(form.rows, model, network.scan)
-    return form.coded(NETWORK + network.scan.code, model.fingerprint[:FINGERPRINT_BYTES] + stream)
-
-
-def _adapted(best: bytes, forms: list[Form], network: NetworkCoding | None) -> bytes | None:
-    """What was coded best by the network, coded by the network adapted to it, where that is smaller."""
-    if network is None or network.fit is None or fingerprint_of(best) is None or len(best) < WORTH_ADAPTING:
-        return None
-    form = next(form for form in forms if form.number == best[0] >> 4)
-    model = network.models(form.rows.shape[2])
-    adaptation = network.fit(form.rows, model, network.scan.taps(model.description.taps))
-    try:
-        stream = network.backend.encode(form.rows, adapted(model, adaptation), network.scan)
-    except ModelError:  # rows too large for integers: nothing is lost but the time
-        return None
-    side = adaptation_to_bytes(adaptation, model.description)
-    data = model.fingerprint[:FINGERPRINT_BYTES] + number_bytes(len(side)) + side + stream
-    coded = form.coded(ADAPTED + network.scan.code, data)
-    return coded if len(coded) < len(best) else None
-
-
 def fingerprint_of(data: bytes) -> bytes | None:
     """The fingerprint of the model that a coded group names, or None where it is coded plainly."""
     return data[1 : 1 + FINGERPRINT_BYTES] if data and data[0] & 15 >= NETWORK else None
@@ -185,18 +144,12 @@ def fingerprint_of(data: bytes) -> bytes | None:
 
 def scan_of(data: bytes) -> Scan | None:
     """The scan order of a coded group, or None where it is coded plainly."""
-    return _network_coding(data[0] & 15)[0] if data else None
+    return network_coding(data[0] & 15)[0] if data else None
 
 
 def is_adapted(data: bytes) -> bool:
     """Whether a coded group brings an adaptation of its model."""
-    return bool(data) and _network_coding(data[0] & 15)[1]
-
-
-def _network_coding(coding: int) -> tuple[Scan | None, bool]:
-    """The scan order of a coding, None where it is no network's, and whether its model is adapted."""
-    is_adapted = coding >= ADAPTED
-    return SCAN_OF_CODE.get(coding - (ADAPTED if is_adapted else NETWORK)), is_adapted
+    return bool(data) and network_coding(data[0] & 15)[1]
 
 
 def decode_group(
@@ -229,7 +182,7 @@ def decode_group(
         raise FormatError(f"planes of unknown form {number}; use a newer release")
     channels = {ITSELF: channels, EXPANDED: 3}.get(number, 1)
     packed = (height, -(-width * bits // 8), channels)
-    rows = _decode_rows(coding, reader.rest(), packed, number, find_model, backend)
+    rows = _decoded(coding, reader.rest(), packed, number, find_model, backend)
     if number == ONE_CHANNEL:
         return np.repeat(rows, shape[2], 2)
     if number == EXPANDED:
@@ -242,30 +195,12 @@ def decode_group(
     return table[values[:, :, 0]]
 
 
-def _decode_rows(coding, data, shape, number, find_model, backend) -> np.ndarray:
+def _decoded(coding, data, shape, number, find_model, backend) -> np.ndarray:
     if coding in plain.METHODS:
         return plain.decode_plain(coding, data, shape)
-    scan, has_adaptation = _network_coding(coding)
-    if scan is None or number not in (ITSELF, ONE_CHANNEL, EXPANDED) or shape[2] not in (1, 3):
+    if network_coding(coding)[0] is None or number not in (ITSELF, ONE_CHANNEL, EXPANDED) or shape[2] not in (1, 3):
         raise FormatError(f"planes of unknown coding {number}.{coding}; use a newer release")
-    reader = Reader(data)
-    fingerprint = reader.take(FINGERPRINT_BYTES)
-    side = reader.take(reader.number()) if has_adaptation else b""
-    stream = reader.rest()
-    most = (8 * len(stream) + 64) / LEAST_BITS
-    if math.prod(shape) > most:
-        raise FormatError(
-            f"a stream of {len(stream)} bytes cannot hold {shape[0]}x{shape[1]} pixels; get the file again"
-        )
-    model = find_model(fingerprint)
-    if model.description.channels != shape[2] or model.fingerprint[:FINGERPRINT_BYTES] != fingerprint:
-        raise FormatError(f"coded with model {fingerprint[:8].hex()}, not {model.name}; give that model")
-    if has_adaptation:
-        try:
-            model = adapted(model, adaptation_of_bytes(side, model.description))
-        except ModelError as error:
-            raise FormatError(str(error)) from error
-    return backend.decode(stream, shape[0], shape[1], model, scan)
+    return decode_rows(coding, data, shape, find_model, backend)
 
 
 def bits_of(count: int) -> int:

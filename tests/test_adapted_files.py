@@ -12,8 +12,9 @@ from coders.backends import backend_for, batched_backend
 from coders.batched import MODELS_KEPT, BatchedCoder
 from coders.container import MODE_NAMED, ChunkType, Container
 from coders.image_codec import decode_image, decode_picture, encode_image, encode_picture, models_named, scan_named
+from coders.network_rows import ADAPTED, NETWORK, WORTH_ADAPTING
 from coders.picture import Picture, same_picture
-from coders.planes import ADAPTED, EXPANDED, ITSELF, NETWORK, ONE_CHANNEL, WORTH_ADAPTING, is_adapted
+from coders.planes import EXPANDED, ITSELF, ONE_CHANNEL, is_adapted
 from coders.scan import DIAGONAL, SCANS, WAVEFRONT
 from coders.side_information import adaptation_to_bytes
 from models.adaptation import Adaptation, adapted, unadapted
@@ -54,7 +55,7 @@ def random_fit(model: FrozenModel, seed: int = 0, products: int = 2) -> Given:
 @pytest.fixture(autouse=True)
 def worth(monkeypatch):
     """Adapting is tried for the smallest images too."""
-    monkeypatch.setattr("coders.planes.WORTH_ADAPTING", 0)
+    monkeypatch.setattr("coders.network_rows.WORTH_ADAPTING", 0)
 
 
 @pytest.fixture
@@ -204,12 +205,12 @@ def test_small_files_and_plain_ones_are_not_fitted(by_network, monkeypatch):
     image = suited(model, fit, WAVEFRONT)
     size = len(group_of(encode_image(image, model, WAVEFRONT, BACKEND)))
     for worth, calls in ((size + 1, 0), (size, 1)):
-        monkeypatch.setattr("coders.planes.WORTH_ADAPTING", worth)
+        monkeypatch.setattr("coders.network_rows.WORTH_ADAPTING", worth)
         assert is_adapted(group_of(encode_image(image, model, WAVEFRONT, BACKEND, fit))) == bool(calls)
         assert len(fit.calls) == calls
     assert WORTH_ADAPTING == 2048
     monkeypatch.undo()
-    monkeypatch.setattr("coders.planes.WORTH_ADAPTING", 0)
+    monkeypatch.setattr("coders.network_rows.WORTH_ADAPTING", 0)
     fit.calls.clear()
     flat = Picture(MODE_NAMED["L"], np.full((50, 60, 1), 7, np.uint8))
     bilevel = Picture(MODE_NAMED["1"], random_image(9, 9, 1, kind="extreme") // 255)

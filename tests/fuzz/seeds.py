@@ -13,8 +13,9 @@ from coders.backends import backend_for
 from coders.container import MODE_NAMED, ChunkType, Container
 from coders.container import number as number_bytes
 from coders.image_codec import decode_picture, encode_picture
+from coders.network_rows import ADAPTED, NETWORK
 from coders.picture import Picture, same_picture
-from coders.planes import ADAPTED, COPY, EXPANDED, ITSELF, NETWORK, ONE_CHANNEL, PACKED, TABLE
+from coders.planes import COPY, EXPANDED, ITSELF, ONE_CHANNEL, PACKED, TABLE
 from coders.scan import SCANS, Scan
 from coders.side_information import adaptation_to_bytes
 from models.adaptation import adapted

@@ -9,6 +9,7 @@ from pathlib import Path
 from coders.backends import Backend
 from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture, scan_named
+from coders.planes import is_adapted
 from datasets.png import png_of
 from utils.errors import FormatError, InputError, RequestError
 from utils.files import write_whole
@@ -56,9 +57,9 @@ def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, 
     _check_size(container, task)
     picture = decode_picture(container, task.models.named, task.backend)
     write_whole(output, png_of(picture))
-    scan = scan_named(container)
+    scan, adapted = scan_named(container), any(map(is_adapted, container.planes))
     pixels = container.height * container.width
-    return pixels, picture.samples.size, len(data), scan.name if scan else "plain"
+    return pixels, picture.samples.size, len(data), (scan.name if scan else "plain") + (", adapted" if adapted else "")
 
 
 def find_streams(source: Path) -> list[Path]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from coders.backends import Backend
 from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture, encode_picture
+from coders.network_rows import Fit
 from coders.picture import Picture, same_picture
-from coders.planes import Fit
 from coders.scan import Scan
 from datasets.images import find_images
 from datasets.pictures import read_picture
