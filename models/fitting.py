@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from models.adaptation import HIGHEST, LOWEST, Adaptation, LayerAdaptation, row_groups
 from models.context_net import LEAKY_SLOPE, integer_inputs
@@ -46,11 +47,15 @@ SMALLEST_MEAN = 0.15
 
 @dataclass(frozen=True)
 class Fitting:
-    """Adapts models to images in `steps` steps on a PyTorch device; `threads` of a CPU (None: as PyTorch is set)."""
+    """Adapts models to images in `steps` steps on a PyTorch device; `threads` of a CPU (None: as PyTorch is set).
+
+    With `progress` a terminal shows it.
+    """
 
     steps: int
     device: str = "cpu"
     threads: int | None = None
+    progress: bool = False
 
     def __call__(self, image: np.ndarray, model: FrozenModel, taps: tuple[Tap, ...]) -> Adaptation:
         """An adaptation of `model` to `image` (H, W, C) uint8, whose contexts are read at `taps`.
@@ -66,7 +71,8 @@ class Fitting:
         padded = torch.from_numpy(pad_image(image, description.padding)).to(self.device)
         optimizer = torch.optim.Adam(net.parameters(), LEARNING_RATE, betas=(0.9, 0.99))
         bfloat16 = multiplies_bfloat16(self.device)
-        for step in range(self.steps):
+        hidden = None if self.progress else True
+        for step in tqdm(range(self.steps), "fitting", leave=False, unit="step", disable=hidden):
             for group in optimizer.param_groups:
                 group["lr"] = LEARNING_RATE * warmup_cosine(step, self.steps, WARMUP_STEPS)
             net.rounded = step >= ROUND_FROM * self.steps

@@ -154,7 +154,8 @@ def test_the_command_line_adapts(folder, capsys):
     with Image.open("back.png") as restored:
         np.testing.assert_array_equal(np.asarray(restored), crop())
     printed = capsys.readouterr()
-    assert "wavefront, adapted" in printed.out and printed.err == ""
+    assert "wavefront, adapted" in printed.out
+    assert printed.err == ""
 
 
 def test_the_configuration_of_the_smallest_files(folder):

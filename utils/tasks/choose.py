@@ -67,7 +67,8 @@ def fitting_of(config: EasyDict) -> Fitting | None:
     """How the network is adapted to each image, or None."""
     if not config.adapt_steps:
         return None
-    return Fitting(config.adapt_steps, device_of(config.device), config.num_threads)
+    device = device_of(config.device)
+    return Fitting(config.adapt_steps, device, config.num_threads, progress=device == "cpu")
 
 
 def _encode(config: EasyDict, notes: Notes) -> Callable[[], int]:
