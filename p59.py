@@ -24,7 +24,7 @@ from coders.picture import Picture, same_picture
 from coders.scan import SCANS
 from datasets.metadata import info_of
 from datasets.pictures import image_of, picture_of, picture_of_samples, read_picture
-from models.fitting import Fitting
+from models.fitting import MOST_STEPS, Fitting
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import read_model
 from models.store import model_for_file, shipped_model
@@ -68,8 +68,8 @@ def encode(
     order       sequential, wavefront or diagonal
     model       a frozen model or its file, used for as many channels as it codes; the rest, and the default: shipped
     threads     default: all cores
-    adapt_steps steps in which the network is fitted to the image: 1000 make photographs several percent smaller and
-                take seconds; 0: none
+    adapt_steps steps in which the network is fitted to the image before it is coded: 1000 make photographs several
+                percent smaller and take many seconds; 0: none
     verify      decode the file again and compare, before it is returned
 
     Raises P59Error: InputError for an image that is not coded, RequestError for an argument that is not allowed,
@@ -77,8 +77,8 @@ def encode(
     """
     if order not in SCANS:
         raise RequestError(f"order is {order!r}; allowed are {', '.join(SCANS)}")
-    if not isinstance(adapt_steps, int) or adapt_steps < 0:
-        raise RequestError(f"adapt_steps is {adapt_steps!r}; it must be a whole number, at least 0")
+    if isinstance(adapt_steps, bool) or not hasattr(adapt_steps, "__index__") or not 0 <= adapt_steps <= MOST_STEPS:
+        raise RequestError(f"adapt_steps is {adapt_steps!r}; it must be a whole number of 0 to {MOST_STEPS}")
     picture, backend = _picture(image, pixel_limit), _backend(device, threads)
     given = None if model is None else _model(model)
 
@@ -86,7 +86,7 @@ def encode(
         fits = given is not None and given.description.channels == channels
         return given if fits else shipped_model(order, channels).model
 
-    fit = Fitting(adapt_steps, device_of(device), threads) if adapt_steps else None
+    fit = Fitting(int(adapt_steps), device_of(device), threads, backend.stopped) if adapt_steps else None
     data = encode_picture(picture, network, SCANS[order], backend, fit)
     if verify and not same_picture(_decoded(Container.from_bytes(data, pixel_limit), given, backend), picture):
         raise LosslessError("the file just encoded does not decode to the image; report this as a bug")

@@ -26,7 +26,8 @@ IMAGES_AT_ONCE = 24
 class Backend:
     """The three things done with an image, bound to a device or a number of threads.
 
-    Where `at_once` is more than 1, that many threads should hand over images at a time; `stop` ends their waiting.
+    Where `at_once` is more than 1, that many threads should hand over images at a time; `stop` ends their waiting, and
+    `stopped` says that it was called.
 
     encode      (image (H, W, C) uint8, model, scan) -> stream
     decode      (stream, H, W, model, scan) -> image
@@ -41,6 +42,7 @@ class Backend:
     note: str | None = None
     at_once: int = 1
     stop: Callable[[], None] = lambda: None
+    stopped: Callable[[], bool] = lambda: False
 
 
 def device_of(requested: str) -> str:
@@ -114,4 +116,5 @@ def batched_backend(device: str, threads: int | None, images_at_once: int) -> Ba
         f"the coder is slow (Python): {reason}; `make setup` builds the native core" if reason else None,
         images_at_once,
         coder.stop,
+        coder.stopped,
     )

@@ -21,18 +21,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from coders.evaluator import Evaluator, Seconds, is_out_of_memory
+from coders.evaluator import Evaluator, Seconds
 from coders.scan import Scan
 from coders.steps import StepCoder, Turns
 from models.frozen import FrozenModel, FrozenNet
-from utils.errors import DeviceMemoryError, P59Error
+from utils.device_memory import is_out_of_memory
+from utils.errors import DeviceMemoryError, StoppedError
 
-#: Models beyond so many leave the device once they have no image: each image may bring an adapted one.
+#: Where so many models are on the device when another comes, those that have no image leave it: each image may bring
+#: an adapted one.
 MODELS_KEPT = 4
-
-
-class StoppedError(P59Error):
-    """Coding was stopped from another thread."""
 
 
 @dataclass(eq=False)
@@ -124,6 +122,10 @@ class BatchedCoder:
         with self._changed:
             self._stopped = True
             self._finish([*self._waiting, *self._under_way], StoppedError("interrupted"))
+
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
 
     def _coded(self, image: _Image):
         try:

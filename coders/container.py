@@ -26,7 +26,8 @@ byte. Checksums are as their algorithms write them.
      128  METADATA        the 4-byte type and the data of one PNG chunk such as iCCP   any number, before PLANES
 
 A photograph coded by one network has 43 bytes besides its arithmetic-coded stream, a tiny image coded plainly 20.
-A change of any byte that encoding produces is a new version; readers keep reading the old ones.
+A photograph coded by a network that was adapted to it has the adaptation's bytes besides. A change of any byte that
+encoding produces is a new version; readers keep reading the old ones.
 """
 
 from __future__ import annotations

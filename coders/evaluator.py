@@ -14,28 +14,13 @@ import numpy as np
 import torch
 
 from models.frozen import FrozenNet
+from utils.device_memory import is_out_of_memory
 from utils.errors import DeviceMemoryError
 
 #: Pixels that go through the network together: what keeps a GPU busy; on a CPU what stays in its caches.
 MOST_PIXELS = {"cuda": 1 << 17, "cpu": 1 << 11}
 #: Where the memory does not even suffice for so many pixels, it is of no use to try fewer.
 FEWEST_PIXELS = 64
-#: How an error of PyTorch's says that memory is short where it has no type of its own; cuBLAS does not say which error
-#: kept it from allocating what it starts with.
-SHORT_OF_MEMORY = (
-    "out of memory",
-    "not enough memory",
-    "can't allocate memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_NOT_INITIALIZED",
-)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch says that the memory of a device or of the host does not suffice."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in SHORT_OF_MEMORY)
 
 
 @dataclass

@@ -25,7 +25,7 @@ def encode_picture(
 ) -> bytes:
     """The whole .p59 file of a picture. `models` gives the network for 3 or 1 channels, None where there is none.
 
-    `fit` (see models.fitting), where given, adapts the network to the picture.
+    `fit` (see models.fitting), where given, may adapt the network to each group of the picture.
     """
     chunks: list[tuple[int, bytes]] = [(ChunkType.METADATA, kind + data) for kind, data in picture.metadata]
     if picture.mode.name == "P":

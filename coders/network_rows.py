@@ -47,7 +47,7 @@ class NetworkCoding:
 
 def network_coding(coding: int) -> tuple[Scan | None, bool]:
     """The scan order of a coding, None where it is no network's, and whether its model is adapted."""
-    is_adapted = coding >= ADAPTED
+    is_adapted = ADAPTED <= coding < ADAPTED + len(SCANS)
     return SCAN_OF_CODE.get(coding - (ADAPTED if is_adapted else NETWORK)), is_adapted
 
 
@@ -60,16 +60,20 @@ def encode_rows(rows: np.ndarray, network: NetworkCoding, most: int) -> tuple[in
     return NETWORK + network.scan.code, model.fingerprint[:FINGERPRINT_BYTES] + stream
 
 
-def encode_rows_adapted(rows: np.ndarray, network: NetworkCoding, unadapted: int) -> tuple[int, bytes] | None:
-    """The same with the model fitted to the rows, which take `unadapted` bytes without; None where that is no use."""
+def encode_rows_adapted(rows: np.ndarray, network: NetworkCoding, size: int) -> tuple[int, bytes] | None:
+    """The same with the model fitted to the rows, which may take more bytes; None where nothing is fitted.
+
+    `size` is what the rows take without.
+    """
     model = network.models(rows.shape[2])
-    if network.fit is None or model is None or unadapted < WORTH_ADAPTING:
+    if network.fit is None or model is None or size < WORTH_ADAPTING:
         return None
     adaptation = network.fit(rows, model, network.scan.taps(model.description.taps))
     try:
-        stream = network.backend.encode(rows, adapted(model, adaptation), network.scan)
+        fitted = adapted(model, adaptation)
     except ModelError:  # too large for integers: nothing is lost but the time
         return None
+    stream = network.backend.encode(rows, fitted, network.scan)
     side = adaptation_to_bytes(adaptation, model.description)
     return ADAPTED + network.scan.code, model.fingerprint[:FINGERPRINT_BYTES] + number(len(side)) + side + stream
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from coders.container import Reader
 from coders.numpyac import TOTAL, Decoder, Encoder
-from models.adaptation import HIGHEST, LARGEST_EXPONENT, LOWEST, MOST_PRODUCTS, Adaptation, LayerAdaptation, row_groups
+from models.adaptation import HIGHEST, LOWEST, MOST_PRODUCTS, Adaptation, LayerAdaptation, row_groups
 from models.description import ModelDescription
 from utils.errors import FormatError
 
@@ -65,7 +65,7 @@ def best_spread(numbers: np.ndarray) -> int:
 
 def adaptation_to_bytes(adaptation: Adaptation, description: ModelDescription) -> bytes:
     """The bytes that `adaptation_of_bytes` reads."""
-    header, encoder, any_number = bytearray(), Encoder(), False
+    header, encoder, coded = bytearray(), Encoder(), False
     for layer, groups in zip(adaptation, row_groups(description), strict=True):
         header += bytes((layer.gain_exponent << 4 | layer.product_exponent, layer.left.shape[1]))
         parts = []
@@ -78,10 +78,10 @@ def adaptation_to_bytes(adaptation: Adaptation, description: ModelDescription) -
         for numbers in parts:
             spread = best_spread(numbers)
             if spread != NONE:
-                any_number, points = True, points_of(spread)
+                coded, points = True, points_of(spread)
                 for symbol in (numbers.astype(np.int64) - LOWEST).tolist():
                     encoder.encode(points[symbol], points[symbol + 1])
-    return bytes(header) + (encoder.finish() if any_number else b"")
+    return bytes(header) + (encoder.finish() if coded else b"")
 
 
 def adaptation_of_bytes(data: bytes, description: ModelDescription) -> Adaptation:
@@ -91,7 +91,7 @@ def adaptation_of_bytes(data: bytes, description: ModelDescription) -> Adaptatio
         gain_exponent, product_exponent = divmod(reader.byte(), 16)
         products = reader.byte()
         of_groups = [(*divmod(reader.byte(), 16), reader.byte()) for _ in groups]
-        if products > MOST_PRODUCTS or any(spread > LARGEST_EXPONENT for _, _, spread in of_groups):
+        if products > MOST_PRODUCTS or any(spread >= len(FALLS) for _, _, spread in of_groups):
             raise FormatError("an adaptation of unknown form; use a newer release")
         headers.append(
             (gain_exponent, product_exponent, of_groups, [divmod(reader.byte(), 16) for _ in range(products)])

@@ -68,6 +68,7 @@ def _adapted_layer(
     largest = np.abs(weight).max(1, keepdims=True)
     products = numbers.left.astype(np.int64) @ numbers.right.astype(np.int64).T * largest
     factors = (1 << numbers.gain_exponent) + numbers.gains.astype(np.int64)
+    # |exact| < 2**48, offsets << shift at most 2**53: int64 holds all of it.
     exact = (weight * factors[:, None] << numbers.product_exponent) + (products << numbers.gain_exponent)
     point = numbers.gain_exponent + numbers.product_exponent
     offsets = np.concatenate(
@@ -77,22 +78,23 @@ def _adapted_layer(
         ]
     )
     plain_bias = bias - _half(shift) + (offsets << shift)
-    chosen_weight, chosen_bias = np.zeros_like(weight), np.zeros_like(bias)
-    halvings = np.full(len(bias), -1)
+    halvings = np.zeros_like(shift)
+    waiting = np.arange(len(shift))  # rows that do not fit yet
     for count in range(int(shift.max()) + 1):
-        rows = _rounded(exact, point + count)
-        biases = _rounded(plain_bias, count) + _half(np.maximum(shift - count, 0))
+        rows = _rounded(exact[waiting], point + count)
+        biases = _rounded(plain_bias[waiting], count) + _half(np.maximum(shift[waiting] - count, 0))
         fits = (np.abs(rows).max(1) <= 32767) & (np.abs(rows).sum(1) * entering + np.abs(biases) <= INT32_MAX)
-        now = fits & (halvings < 0) & (count <= shift)
-        halvings[now] = count
-        chosen_weight[now], chosen_bias[now] = rows[now], biases[now]
-        if (halvings >= 0).all():
+        fits &= count <= shift[waiting]
+        done = waiting[fits]
+        weight[done], bias[done], halvings[done] = rows[fits], biases[fits], count
+        waiting = waiting[~fits]
+        if not len(waiting):
             break
-    if (halvings < 0).any():
+    if len(waiting):
         raise ModelError(f"adaptation: layer {index} has rows too large for integers; get the file again")
     return FrozenLayer(
-        chosen_weight.astype(np.int16),
-        chosen_bias.astype(np.int32),
+        weight.astype(np.int16),
+        bias.astype(np.int32),
         (shift - halvings).astype(np.uint8),
         layer.leaky,
         layer.skip,
@@ -107,18 +109,3 @@ def _rounded(values: np.ndarray, bits: int) -> np.ndarray:
 def _half(shift: np.ndarray) -> np.ndarray:
     """What a bias holds so that its sum's shift rounds."""
     return (1 << shift) >> 1
-
-
-def unadapted(model: FrozenModel, products: int = 0) -> Adaptation:
-    """The adaptation that changes nothing: all numbers 0, all exponents 0."""
-    return tuple(
-        LayerAdaptation(
-            *(np.zeros(rows, np.int8) for _ in range(2)),
-            np.zeros((rows, products), np.int8),
-            np.zeros((columns, products), np.int8),
-            (0,) * len(groups),
-            0,
-            0,
-        )
-        for (rows, columns), groups in zip(model.description.layer_shapes, row_groups(model.description), strict=True)
-    )

@@ -10,6 +10,9 @@ Letters: N contexts, T taps, C channels, O rows and I columns of a layer, R prod
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +26,8 @@ from models.freeze import output_units
 from models.frozen import FrozenModel
 from models.mixture import bits_coded, mixture_of
 from models.neighbourhood import LEFT, TOP, Tap, gather_contexts, pad_image
+from utils.device_memory import is_out_of_memory
+from utils.errors import DeviceMemoryError, StoppedError
 from utils.schedule import warmup_cosine
 
 #: What one unit of a number is worth, chosen on validation images. Offsets: of the hidden layers for activations of 14
@@ -35,35 +40,52 @@ CLAMPED_SCALE_EXPONENT = 6
 CONTEXTS, LEARNING_RATE, WARMUP_STEPS = 4096, 0.5, 30
 #: Norm that gradients (bits per sub-pixel for one unit of each number) are cut to: rare large ones undo many steps.
 LARGEST_GRADIENT = 0.015
+#: More steps are of no use.
+MOST_STEPS = 1_000_000
 #: Part of the steps after which the numbers are rounded.
 ROUND_FROM = 0.75
 #: Standard deviation of the first numbers of `right`; those of `left` are 0.
 RIGHT_DEVIATION = 3.0
-#: Images get a product for each doubling of their pixels beyond FEW_PIXELS, MOST products at the most.
-FEW_PIXELS, MOST = 1 << 14, 8
+#: Images get a product for each doubling of their pixels beyond FEW_PIXELS, MOST_FITTED products at the most.
+FEW_PIXELS, MOST_FITTED = 1 << 14, 8
 #: A number's mean magnitude is taken as no smaller when its bits are estimated.
 SMALLEST_MEAN = 0.15
+
+
+#: PyTorch's number of threads is the process's, and a GPU is full with one image: one is fitted at a time.
+_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Fitting:
     """Adapts models to images in `steps` steps on a PyTorch device; `threads` of a CPU (None: as PyTorch is set).
 
-    With `progress` a terminal shows it.
+    `stopped` is asked before each step; with `progress` a terminal shows them.
     """
 
     steps: int
     device: str = "cpu"
     threads: int | None = None
+    stopped: Callable[[], bool] = lambda: False
     progress: bool = False
 
     def __call__(self, image: np.ndarray, model: FrozenModel, taps: tuple[Tap, ...]) -> Adaptation:
         """An adaptation of `model` to `image` (H, W, C) uint8, whose contexts are read at `taps`.
 
-        The same each time on the same machine with the same number of threads.
+        The same each time on the same machine and device with the same number of threads.
+        Raises StoppedError, and DeviceMemoryError where the device's memory does not suffice.
         """
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
+        with _one_at_a_time, _threads(self.threads), torch.inference_mode(False), torch.enable_grad():
+            try:
+                return self._fit(image, model, taps)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise DeviceMemoryError(
+                    f"out of memory on {self.device} while fitting the network; free memory there, or use device=cpu"
+                ) from error
+
+    def _fit(self, image: np.ndarray, model: FrozenModel, taps: tuple[Tap, ...]) -> Adaptation:
         generator = torch.Generator().manual_seed(0)
         height, width, channels = image.shape
         description = model.description
@@ -73,6 +95,8 @@ class Fitting:
         bfloat16 = multiplies_bfloat16(self.device)
         hidden = None if self.progress else True
         for step in tqdm(range(self.steps), "fitting", leave=False, unit="step", disable=hidden):
+            if self.stopped():
+                raise StoppedError("interrupted")
             for group in optimizer.param_groups:
                 group["lr"] = LEARNING_RATE * warmup_cosine(step, self.steps, WARMUP_STEPS)
             net.rounded = step >= ROUND_FROM * self.steps
@@ -83,29 +107,45 @@ class Fitting:
             with torch.autocast(padded.device.type, torch.bfloat16, enabled=bfloat16):
                 sums = net(inputs)
             mixture = mixture_of(net.outputs_of(sums.float()), pixels, reference, description)
-            loss = bits_coded(mixture, pixels).mean() + net.bits() / (height * width * channels)
+            loss = bits_coded(mixture, pixels).mean() + net.penalty() / (height * width * channels)
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(net.parameters(), LARGEST_GRADIENT)
-            optimizer.step()
+            if nn.utils.clip_grad_norm_(net.parameters(), LARGEST_GRADIENT).isfinite():
+                optimizer.step()
         return net.adaptation()
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """PyTorch computes with so many threads; afterwards with as many as before."""
+    before = torch.get_num_threads()
+    if count is not None and count != before:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 def products_for(pixels: int) -> int:
     """How many products of each layer pay for an image of so many pixels."""
-    return min(MOST, max(0, round(math.log2(max(pixels, 1) / FEW_PIXELS))))
+    return min(MOST_FITTED, max(0, round(math.log2(max(pixels, 1) / FEW_PIXELS))))
 
 
 def multiplies_bfloat16(device: str) -> bool:
     """Whether a device has instructions that multiply bfloat16; elsewhere that is slower than float32."""
     if device != "cpu":
-        return True
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 class _AdaptedNet(nn.Module):
-    """The frozen network in floating point, in its own integer units, with the adaptation's numbers as parameters."""
+    """The frozen network in floating point, in its own integer units, with the adaptation's numbers as parameters.
+
+    But for rounding and the clamping of activations, which few of them reach.
+    """
 
     def __init__(self, model: FrozenModel, products: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -131,10 +171,10 @@ class _AdaptedNet(nn.Module):
                 ("product_unit", (largest * unit * 2.0**-PRODUCT_EXPONENT)[:, None]),
             ):
                 self.register_buffer(f"{name}{index}", torch.from_numpy(values).float())
-            self.offsets.append(nn.Parameter(torch.zeros(rows)))
-            self.gains.append(nn.Parameter(torch.zeros(rows)))
-            self.left.append(nn.Parameter(torch.zeros(rows, products)))
-            right = torch.randn(columns, products, generator=generator)
+            self.offsets.append(nn.Parameter(torch.zeros(rows, dtype=torch.float32)))
+            self.gains.append(nn.Parameter(torch.zeros(rows, dtype=torch.float32)))
+            self.left.append(nn.Parameter(torch.zeros(rows, products, dtype=torch.float32)))
+            right = torch.randn(columns, products, generator=generator, dtype=torch.float32)
             self.right.append(nn.Parameter(RIGHT_DEVIATION * right))
         gain, offset = output_units(model.description)
         self.register_buffer("output_gain", torch.from_numpy(gain).float())
@@ -162,8 +202,10 @@ class _AdaptedNet(nn.Module):
         """Outputs (N, K) in the float network's units, which `mixture_of` takes."""
         return (sums - self.output_offset) / self.output_gain
 
-    def bits(self) -> torch.Tensor:
-        """About what the numbers will take: two-sided exponential distributions of the means they have now."""
+    def penalty(self) -> torch.Tensor:
+        """A sum whose gradient is that of the numbers' bits, under two-sided exponential distributions of the mean
+        magnitudes they have now. Its value is not those bits.
+        """
         total = torch.zeros((), device=self.output_gain.device)
         for numbers in self._coded_together():
             magnitudes = numbers.abs()

@@ -11,7 +11,7 @@ import numpy as np
 
 from coders.codec import decode_stream
 from coders.scan import Scan
-from models.adaptation import HIGHEST, LOWEST, Adaptation, LayerAdaptation, row_groups, unadapted
+from models.adaptation import HIGHEST, LOWEST, Adaptation, LayerAdaptation, row_groups
 from models.description import ModelDescription
 from models.frozen import INPUT_LIMIT, FrozenLayer, FrozenModel
 
@@ -133,3 +133,18 @@ def with_scales(model: FrozenModel, offset: int) -> Adaptation:
     offsets[model.description.output_rows["scales"]] = offset
     layers[-1] = replace(layers[-1], offsets=offsets)
     return tuple(layers)
+
+
+def unadapted(model: FrozenModel, products: int = 0) -> Adaptation:
+    """The adaptation that changes nothing: all numbers 0, all exponents 0."""
+    return tuple(
+        LayerAdaptation(
+            *(np.zeros(rows, np.int8) for _ in range(2)),
+            np.zeros((rows, products), np.int8),
+            np.zeros((columns, products), np.int8),
+            (0,) * len(groups),
+            0,
+            0,
+        )
+        for (rows, columns), groups in zip(model.description.layer_shapes, row_groups(model.description), strict=True)
+    )

@@ -24,13 +24,12 @@ from models.adaptation import (
     LayerAdaptation,
     adapted,
     row_groups,
-    unadapted,
 )
 from models.description import ModelDescription
 from models.frozen import INPUT_LIMIT, FrozenLayer, FrozenModel
 from models.neighbourhood import CAUSAL_TAPS
 from models.store import shipped_model
-from tests.helpers import TINY, random_adaptation, random_frozen
+from tests.helpers import TINY, random_adaptation, random_frozen, unadapted
 from tests.native_cases import frozen_layers
 from utils.errors import FormatError, ModelError
 

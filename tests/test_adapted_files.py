@@ -17,13 +17,13 @@ from coders.picture import Picture, same_picture
 from coders.planes import EXPANDED, ITSELF, ONE_CHANNEL, is_adapted
 from coders.scan import DIAGONAL, SCANS, WAVEFRONT
 from coders.side_information import adaptation_to_bytes
-from models.adaptation import Adaptation, adapted, unadapted
+from models.adaptation import Adaptation, adapted
 from models.description import ModelDescription
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.neighbourhood import CAUSAL_TAPS
 from models.store import shipped_model
 from tests.batched_cases import at_once
-from tests.helpers import TINY, flips, image_of, random_adaptation, random_frozen, random_image, with_scales
+from tests.helpers import TINY, flips, image_of, random_adaptation, random_frozen, random_image, unadapted, with_scales
 from utils.errors import FormatError, LosslessError
 
 BACKEND = backend_for("cpu", 1)

@@ -15,13 +15,14 @@ import torch
 
 from coders import codec
 from coders.backends import batched_backend
-from coders.batched import BatchedCoder, StoppedError, _Group
-from coders.evaluator import FEWEST_PIXELS, Evaluator, is_out_of_memory
+from coders.batched import BatchedCoder, _Group
+from coders.evaluator import FEWEST_PIXELS, Evaluator
 from coders.scan import WAVEFRONT
 from models.frozen import FrozenNet
 from tests.batched_cases import Slow, at_once, encoded, outcomes
 from tests.helpers import TINY, random_frozen, random_image
-from utils.errors import DeviceMemoryError
+from utils.device_memory import is_out_of_memory
+from utils.errors import DeviceMemoryError, StoppedError
 from utils.tasks import files
 
 # Failures.

@@ -20,11 +20,12 @@ from coders.scan import DIAGONAL, WAVEFRONT
 from datasets.builtin import demo_photographs
 from models import fitting
 from models.adaptation import MOST_PRODUCTS, adapted, row_groups
-from models.fitting import FEW_PIXELS, MOST, Fitting, products_for
+from models.fitting import FEW_PIXELS, MOST_FITTED, Fitting, products_for
 from models.frozen import FrozenNet
 from models.store import shipped_model
 from tests.helpers import ROOT, TINY, random_adaptation, random_frozen, random_image, with_scales
 from utils.config import read_config
+from utils.errors import DeviceMemoryError, StoppedError
 from utils.evaluation.jobs import Job
 from utils.evaluation.rows import read_rows
 
@@ -115,13 +116,52 @@ def test_fitting_imitates_the_integers():
     assert (error < 0.1 * change + 2).all(), (error, change)
 
 
+def fitted(steps: int = 2, **settings):
+    return Fitting(steps, **settings)(random_image(20, 20), random_frozen(TINY["west"]), TINY["west"].taps)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_callers_may_have_gradients_off(mode):
+    with mode():
+        fitted()
+
+
+def test_the_callers_number_of_threads_comes_back(torch_threads):
+    torch_threads(2)
+    fitted(threads=1)
+    assert torch.get_num_threads() == 2
+
+
+def test_fitting_can_be_stopped():
+    asked = iter([False, True])
+    with pytest.raises(StoppedError):
+        fitted(1000, stopped=lambda: next(asked))
+
+
+def test_short_memory_is_an_error_of_ours(monkeypatch):
+    def failing(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(fitting, "gather_contexts", failing)
+    with pytest.raises(DeviceMemoryError, match="while fitting"):
+        fitted()
+
+
+def test_steps_whose_gradient_is_no_number_are_left_out(monkeypatch):
+    monkeypatch.setattr(fitting, "bits_coded", lambda mixture, pixels: mixture.means.sum() * torch.nan)
+    model = random_frozen(TINY["west"])
+    adaptation = Fitting(3)(random_image(20, 20), model, model.description.taps)
+    assert adapted(model, adaptation).fingerprint == model.fingerprint
+
+
 def test_products_are_more_for_larger_images():
     """None for tiny ones, one more for each doubling, a few at the most; never fewer for more pixels."""
     found = [products_for(pixels) for pixels in [0, 1, *(int(1.3**power) for power in range(1, 80))]]
     assert found == sorted(found)
-    assert (found[0], found[1], found[-1]) == (0, 0, MOST)
-    assert MOST <= MOST_PRODUCTS
-    assert [products_for(FEW_PIXELS << doublings) for doublings in range(12)] == [*range(MOST), *[MOST] * (12 - MOST)]
+    assert (found[0], found[1], found[-1]) == (0, 0, MOST_FITTED)
+    assert MOST_FITTED <= MOST_PRODUCTS
+    doubled = [products_for(FEW_PIXELS << doublings) for doublings in range(12)]
+    assert doubled == [min(doublings, MOST_FITTED) for doublings in range(12)]
 
 
 # The command line, and Python.
@@ -158,6 +198,11 @@ def test_the_command_line_adapts(folder, capsys):
     assert printed.err == ""
 
 
+def test_where_steps_have_no_effect_a_line_says_so(folder, capsys):
+    assert run("measure.json", adapt_steps=30, test_data="photo.png", device="cpu") == 0
+    assert "'adapt_steps' is ignored" in capsys.readouterr().out
+
+
 def test_the_configuration_of_the_smallest_files(folder):
     """It asks for many steps of the wavefront order; with few it runs."""
     config, notes = read_config(str(CONFIGS / "encode_smallest.json"), [])
@@ -186,8 +231,9 @@ def test_python_adapts():
     assert len(data) < len(plain)
     np.testing.assert_array_equal(p59.decode_array(data, device="cpu"), image)
     assert p59.encode(image, device="cpu", threads=1, adapt_steps=0) == plain
-    with pytest.raises(p59.RequestError, match="adapt_steps is -1"):
-        p59.encode(image, adapt_steps=-1)
+    for wrong in (-1, 1.5, True, "many", 10**7):
+        with pytest.raises(p59.RequestError, match=f"adapt_steps is {wrong!r}"):
+            p59.encode(image, adapt_steps=wrong)
 
 
 def test_pillow_adapts():

@@ -71,7 +71,7 @@ KEYS: dict[str, Key] = {
     "adapt_steps": Key(
         (int,),
         0,
-        "steps in which the network is fitted to each image (1000: smaller files, seconds more to encode; 0: none)",
+        "encode, evaluate: steps in which the network is fitted to each image; 1000: smaller, many seconds; 0: none",
         least=0,
         most=1_000_000,
     ),

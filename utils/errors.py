@@ -35,3 +35,7 @@ class LosslessError(P59Error):
 
 class DeviceMemoryError(P59Error):
     """The device has not enough memory."""
+
+
+class StoppedError(P59Error):
+    """Coding was stopped from another thread."""

@@ -154,7 +154,8 @@ def _size_time(figure: Figure, scheme: str, rows: list[Row]) -> None:
         look = {"marker": next(markers), "markersize": 5, "linewidth": 1.2, "linestyle": "--"}
         if order:  # ours: a colour for each order, solid with one thread on the CPU
             alone = points[0].threads == 1 and points[0].device == "cpu"
-            look |= {"linewidth": 2.2, "linestyle": "-" if alone else ":", "color": _OURS_HUES[scheme][order]}
+            dash = "-." if ADAPTED in points[0].order else "-" if alone else ":"
+            look |= {"linewidth": 2.2, "linestyle": dash, "color": _OURS_HUES[scheme][order]}
         else:
             look["color"] = next(hues)
         for direction, axes in axes_of.items():

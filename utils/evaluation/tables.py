@@ -49,7 +49,8 @@ def tables_of(rows: list[Row], models: Iterable[str] | None = None) -> list[Tabl
 
 
 def shown_rows(rows: list[Row], models: Iterable[str] | None) -> list[Row]:
-    last = {(row.order, row.channels): row.model for row in rows if row.codec == OURS and row.model}
+    ours = [row for row in rows if row.codec == OURS and row.model]
+    last = {(row.order.partition(ADAPTED)[0], row.channels): row.model for row in ours}
     wanted = set(last.values()) if models is None else set(models)
     return [row for row in rows if row.codec != OURS or row.model in wanted or (row.error and not row.model)]
 

@@ -33,6 +33,8 @@ def task_of(config: EasyDict, notes: Notes) -> Callable[[], int]:
         raise RequestError("mode is missing; set it to train, debug, validate, test or freeze")
     if config.mode != "test":
         return MODES[config.mode](config, notes)
+    if config.adapt_steps and config.run_mode not in ("encode", "evaluate"):
+        notes.append("key 'adapt_steps' is ignored: only run_mode encode and evaluate fit the network to images")
     if config.run_mode is None:
         raise RequestError(f"run_mode is missing; set it to one of {', '.join(RUN_MODES)}")
     return RUN_MODES[config.run_mode](config, notes)
@@ -63,12 +65,12 @@ def backend_of(config: EasyDict, notes: Notes, one_by_one: str | None = None) ->
     return backend_for(device, config.num_threads, config.images_at_once)
 
 
-def fitting_of(config: EasyDict) -> Fitting | None:
+def fitting_of(config: EasyDict, backend: Backend) -> Fitting | None:
     """How the network is adapted to each image, or None."""
     if not config.adapt_steps:
         return None
     device = device_of(config.device)
-    return Fitting(config.adapt_steps, device, config.num_threads, progress=device == "cpu")
+    return Fitting(config.adapt_steps, device, config.num_threads, backend.stopped, progress=device == "cpu")
 
 
 def _encode(config: EasyDict, notes: Notes) -> Callable[[], int]:
@@ -77,14 +79,15 @@ def _encode(config: EasyDict, notes: Notes) -> Callable[[], int]:
             notes.append(f"key {key!r} is ignored: the whole image is coded")
     sources = required(config, "test_data", "give the images to encode: a file, a directory or a list")
     target = required(config, "bitstream_path", "give a directory for the .p59 files, or one file")
+    backend = backend_of(config, notes)
     task = encode.EncodeTask(
         sources=sources,
         target=Path(target).expanduser(),
         into_directory=is_directory(target),
         scan=scan_of(config),
         models=models_of(config),
-        backend=backend_of(config, notes),
-        fit=fitting_of(config),
+        backend=backend,
+        fit=fitting_of(config, backend),
         verify=config.verify,
         skip_existing=config.skip_existing,
         pixel_limit=config.pixel_limit,

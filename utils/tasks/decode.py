@@ -8,15 +8,14 @@ from pathlib import Path
 
 from coders.backends import Backend
 from coders.container import PIXEL_LIMIT, Container
-from coders.image_codec import decode_picture, scan_named
-from coders.planes import is_adapted
+from coders.image_codec import decode_picture
 from datasets.png import png_of
 from utils.errors import FormatError, InputError, RequestError
 from utils.files import write_whole
-from utils.tasks.encode import ENDING, names_file, output_paths
+from utils.tasks.encode import ENDING, coding_of, names_file, output_paths
 from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
-from utils.tasks.report import TIMING_FORMATS, TIMING_HEADERS, say
+from utils.tasks.report import say
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def run(task: DecodeTask) -> int:
         say(task.backend.note)
     task.models.given()
     results = run_files(partial(_decode_file, task), files, outputs, task.skip_existing, task.backend)
-    return conclude(results, [*TIMING_HEADERS, "order"], [*TIMING_FORMATS, ""])
+    return conclude(results)
 
 
 def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, int, str]:
@@ -57,9 +56,8 @@ def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, 
     _check_size(container, task)
     picture = decode_picture(container, task.models.named, task.backend)
     write_whole(output, png_of(picture))
-    scan, adapted = scan_named(container), any(map(is_adapted, container.planes))
     pixels = container.height * container.width
-    return pixels, picture.samples.size, len(data), (scan.name if scan else "plain") + (", adapted" if adapted else "")
+    return pixels, picture.samples.size, len(data), coding_of(container)
 
 
 def find_streams(source: Path) -> list[Path]:

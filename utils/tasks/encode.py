@@ -10,9 +10,10 @@ from pathlib import Path
 
 from coders.backends import Backend
 from coders.container import PIXEL_LIMIT, Container
-from coders.image_codec import decode_picture, encode_picture
+from coders.image_codec import decode_picture, encode_picture, scan_named
 from coders.network_rows import Fit
 from coders.picture import Picture, same_picture
+from coders.planes import is_adapted
 from coders.scan import Scan
 from datasets.images import find_images
 from datasets.pictures import read_picture
@@ -51,12 +52,18 @@ def run(task: EncodeTask) -> int:
     return conclude(run_files(partial(_encode_file, task), files, outputs, task.skip_existing, task.backend))
 
 
-def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int]:
+def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str]:
     picture = read_picture(path, task.pixel_limit)
     data = _encoded(picture, task)
     write_whole(output, data)
     height, width = picture.samples.shape[:2]
-    return height * width, picture.samples.size, len(data)
+    return height * width, picture.samples.size, len(data), coding_of(Container.from_bytes(data, task.pixel_limit))
+
+
+def coding_of(container: Container) -> str:
+    """The scan order and whether a model is adapted, for people; "plain" where no network is used."""
+    scan, adapted = scan_named(container), any(map(is_adapted, container.planes))
+    return (scan.name if scan else "plain") + (", adapted" if adapted else "")
 
 
 def _encoded(picture: Picture, task: EncodeTask) -> bytes:

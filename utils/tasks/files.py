@@ -77,14 +77,14 @@ def together(work: Callable[[Any], Any], items: Iterable, backend: Backend) -> G
         executor.shutdown()
 
 
-def conclude(results: Results, headers=TIMING_HEADERS, formats=TIMING_FORMATS) -> int:
+def conclude(results: Results) -> int:
     """Print the table, how many files were skipped, and the failures; 1 where some file failed, else 0."""
     rows = results.rows
     if rows:
         pixels, size = (sum(row[column] for row in rows) for column in (1, 2))
         mean, seconds = sum(row[3] for row in rows) / len(rows), results.seconds
         total = [f"{len(rows)} files (mean bpsp)", pixels, size, mean, seconds, pixels / 1e6 / max(seconds, 1e-9)]
-        say(table([*rows, total + [""] * (len(headers) - len(total))], headers, formats))
+        say(table([*rows, [*total, ""]], TIMING_HEADERS, TIMING_FORMATS))
     elif not results.failures and not results.skipped:
         say("nothing to do")
     if results.skipped:
