@@ -88,15 +88,18 @@ def encode_group(
     for kind in (PLAINLY, BY_NETWORK) if drawn else (BY_NETWORK, PLAINLY):
         for form in forms:
             if kind == BY_NETWORK and network and form.for_network and not bilevel:
-                found = encode_rows(form.rows, network, len(best))
-                best = min([best, *([form.coded(*found)] if found else [])], key=len)
+                best = _shorter(best, form, encode_rows(form.rows, network, len(best)))
             elif kind == PLAINLY and form.number in quick and len(quick[form.number]) < HOPELESS * len(best):
                 best = min([best, *_thorough(form, len(best))], key=len)
     if network and fingerprint_of(best) is not None:
         form = next(form for form in forms if form.number == best[0] >> 4)
-        found = encode_rows_adapted(form.rows, network, len(best))
-        best = min([best, *([form.coded(*found)] if found else [])], key=len)
+        best = _shorter(best, form, encode_rows_adapted(form.rows, network, len(best)))
     return best
+
+
+def _shorter(best: bytes, form: Form, found: tuple[int, bytes] | None) -> bytes:
+    """`best`, or what was found for a form where that is shorter."""
+    return best if found is None else min(best, form.coded(*found), key=len)
 
 
 def _forms(group: np.ndarray, palette: bytes) -> Iterator[Form]:

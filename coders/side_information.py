@@ -68,15 +68,14 @@ def adaptation_to_bytes(adaptation: Adaptation, description: ModelDescription) -
     header, encoder, coded = bytearray(), Encoder(), False
     for layer, groups in zip(adaptation, row_groups(description), strict=True):
         header += bytes((layer.gain_exponent << 4 | layer.product_exponent, layer.left.shape[1]))
-        parts = []
-        for rows, exponent in zip(groups, layer.offset_exponents, strict=True):
-            parts += [layer.offsets[rows], layer.gains[rows]]
-            header += bytes((exponent << 4 | best_spread(parts[-2]), best_spread(parts[-1])))
-        for left, right in zip(layer.left.T, layer.right.T, strict=True):
-            parts += [left, right]
-            header.append(best_spread(left) << 4 | best_spread(right))
-        for numbers in parts:
-            spread = best_spread(numbers)
+        parts = [part for rows in groups for part in (layer.offsets[rows], layer.gains[rows])]
+        parts += [part for pair in zip(layer.left.T, layer.right.T, strict=True) for part in pair]
+        spreads = [best_spread(numbers) for numbers in parts]
+        pairs = list(zip(spreads[::2], spreads[1::2], strict=True))
+        for exponent, (offsets, gains) in zip(layer.offset_exponents, pairs, strict=False):
+            header += bytes((exponent << 4 | offsets, gains))
+        header += bytes(left << 4 | right for left, right in pairs[len(groups) :])
+        for numbers, spread in zip(parts, spreads, strict=True):
             if spread != NONE:
                 coded, points = True, points_of(spread)
                 for symbol in (numbers.astype(np.int64) - LOWEST).tolist():

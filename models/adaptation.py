@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.description import ModelDescription
-from models.frozen import INPUT_LIMIT, INT32_MAX, FrozenLayer, FrozenModel
+from models.frozen import INPUT_LIMIT, INT32_MAX, FrozenLayer, FrozenModel, rounding_half
 from utils.errors import ModelError
 
 #: The numbers are of this range, exponents of 0..LARGEST_EXPONENT, and a layer has at most MOST_PRODUCTS products.
@@ -77,12 +77,12 @@ def _adapted_layer(
             for rows, exponent in zip(groups, numbers.offset_exponents, strict=True)
         ]
     )
-    plain_bias = bias - _half(shift) + (offsets << shift)
+    plain_bias = bias - rounding_half(shift) + (offsets << shift)
     halvings = np.zeros_like(shift)
     waiting = np.arange(len(shift))  # rows that do not fit yet
     for count in range(int(shift.max()) + 1):
         rows = _rounded(exact[waiting], point + count)
-        biases = _rounded(plain_bias[waiting], count) + _half(np.maximum(shift[waiting] - count, 0))
+        biases = _rounded(plain_bias[waiting], count) + rounding_half(np.maximum(shift[waiting] - count, 0))
         fits = (np.abs(rows).max(1) <= 32767) & (np.abs(rows).sum(1) * entering + np.abs(biases) <= INT32_MAX)
         fits &= count <= shift[waiting]
         done = waiting[fits]
@@ -104,8 +104,3 @@ def _adapted_layer(
 def _rounded(values: np.ndarray, bits: int) -> np.ndarray:
     """values / 2**bits, halves upwards."""
     return (values + ((1 << bits) >> 1)) >> bits
-
-
-def _half(shift: np.ndarray) -> np.ndarray:
-    """What a bias holds so that its sum's shift rounds."""
-    return (1 << shift) >> 1

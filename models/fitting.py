@@ -23,7 +23,7 @@ from tqdm import tqdm
 from models.adaptation import HIGHEST, LOWEST, Adaptation, LayerAdaptation, row_groups
 from models.context_net import LEAKY_SLOPE, integer_inputs
 from models.freeze import output_units
-from models.frozen import FrozenModel
+from models.frozen import FrozenModel, rounding_half
 from models.mixture import bits_coded, mixture_of
 from models.neighbourhood import LEFT, TOP, Tap, gather_contexts, pad_image
 from utils.device_memory import is_out_of_memory
@@ -159,14 +159,13 @@ class _AdaptedNet(nn.Module):
         for index, layer in enumerate(model.layers):
             rows, columns = layer.weight.shape
             unit = np.ldexp(1.0, -layer.shift.astype(np.int32))
-            half = (1 << layer.shift.astype(np.int64)) >> 1
             offset_unit = np.zeros(rows)
             for group, exponent in zip(self.groups[index], self.exponents[index], strict=True):
                 offset_unit[group] = 2.0**exponent
             largest = np.abs(layer.weight.astype(np.int64)).max(1)
             for name, values in (
                 ("weight", layer.weight * unit[:, None]),
-                ("bias", (layer.bias - half) * unit),
+                ("bias", (layer.bias - rounding_half(layer.shift)) * unit),
                 ("offset_unit", offset_unit),
                 ("product_unit", (largest * unit * 2.0**-PRODUCT_EXPONENT)[:, None]),
             ):

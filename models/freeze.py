@@ -16,7 +16,7 @@ import torch
 from models.context_net import LEAKY_SLOPE, ContextNet, integer_inputs
 from models.description import ModelDescription
 from models.fixed_mixture import CLAMPED_SCALE_BITS, CROSS_BITS, LOGIT_BITS, MEAN_BITS, SCALE_STEPS
-from models.frozen import INPUT_LIMIT, INT32_MAX, FrozenLayer, FrozenModel
+from models.frozen import INPUT_LIMIT, INT32_MAX, FrozenLayer, FrozenModel, rounding_half
 from models.mixture import LOG_SCALE_OFFSET, MEAN_GAIN, SCALE_MINIMUM
 from models.neighbourhood import gather_contexts, pad_image
 from utils.errors import ModelError
@@ -136,6 +136,5 @@ def _freeze_layer(
     rows, bias, unit = rows * grown[:, None], bias * grown, unit / grown
     shift = np.clip(np.floor(np.log2(finest / grown)), 0, 24).astype(np.int64)
     integers = np.rint(rows * np.exp2(shift)[:, None]).astype(np.int16)
-    half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
-    biases = (np.rint(bias * np.exp2(shift)) + half).astype(np.int32)
+    biases = (np.rint(bias * np.exp2(shift)) + rounding_half(shift)).astype(np.int32)
     return FrozenLayer(integers, biases, shift.astype(np.uint8), leaky, skip), unit

@@ -38,6 +38,11 @@ INT32_MAX = 2**31 - 1
 FINGERPRINT_BYTES = 16
 
 
+def rounding_half(shift: np.ndarray) -> np.ndarray:
+    """Half a unit of each shift, int64, 0 for shift 0: what a row's bias holds so that its shift rounds."""
+    return (1 << shift.astype(np.int64)) >> 1
+
+
 @dataclass(frozen=True)
 class FrozenLayer:
     """weight (outputs, inputs) int16, bias (outputs,) int32, shift (outputs,) uint8; flags as in `layer_roles`."""

@@ -54,10 +54,9 @@ def run(task: EncodeTask) -> int:
 
 def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str]:
     picture = read_picture(path, task.pixel_limit)
-    data = _encoded(picture, task)
+    data, container = _encoded(picture, task)
     write_whole(output, data)
-    height, width = picture.samples.shape[:2]
-    return height * width, picture.samples.size, len(data), coding_of(Container.from_bytes(data, task.pixel_limit))
+    return picture.height * picture.width, picture.samples.size, len(data), coding_of(container)
 
 
 def coding_of(container: Container) -> str:
@@ -66,14 +65,14 @@ def coding_of(container: Container) -> str:
     return (scan.name if scan else "plain") + (", adapted" if adapted else "")
 
 
-def _encoded(picture: Picture, task: EncodeTask) -> bytes:
+def _encoded(picture: Picture, task: EncodeTask) -> tuple[bytes, Container]:
+    """The file, verified where that is asked for, and the same parsed."""
     task.models.check(3 if picture.mode.name.startswith("RGB") else 1)
     data = encode_picture(picture, partial(task.models.network, task.scan), task.scan, task.backend, task.fit)
-    if task.verify:
-        container = Container.from_bytes(data, task.pixel_limit)
-        if not same_picture(decode_picture(container, task.models.named, task.backend), picture):
-            raise LosslessError("the file just encoded does not decode to the image; report this as a bug")
-    return data
+    container = Container.from_bytes(data, task.pixel_limit)
+    if task.verify and not same_picture(decode_picture(container, task.models.named, task.backend), picture):
+        raise LosslessError("the file just encoded does not decode to the image; report this as a bug")
+    return data, container
 
 
 def names_file(target: Path, into_directory: bool) -> bool:
