@@ -20,11 +20,15 @@ from models.neighbourhood import LEFT, RIGHT, TOP, Tap, pad_image
 
 #: (image (H, W, C), side, generator) -> crop (side, side, C)
 Augment = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+#: (piece (H, W, C), generator) -> how little it belongs to what is trained; only negative ones are wanted
+Excess = Callable[[np.ndarray, np.random.Generator], float]
 #: (contexts (N, T, C), pixels (N, C)), both uint8
 Sample = tuple[torch.Tensor, torch.Tensor]
 
 #: Pieces kept for crop sampling are at most this large; a larger image lends a random window of it.
 WINDOW = 256
+#: Pieces that are tried for each that is wanted; after so many, the one that belongs most is taken.
+MOST_TRIES = 50
 #: What random numbers are for; 0 is the order of the files.
 PIECES, DRAWS = 1, 2
 
@@ -33,7 +37,8 @@ class RotatingPool(ABC):
     """`size` pieces of images in memory. Every `refresh_every` steps (0: never) a new one replaces the oldest.
 
     A batch so mixes hundreds of images while few are read. Piece number k comes from image k of the shuffled files
-    and stands in slot k modulo `size`. `side` is S, `batch` how many contexts or crops a step takes.
+    and stands in slot k modulo `size`; where `excess` does not want it, a piece of any other image takes its place.
+    `side` is S, `batch` how many contexts or crops a step takes.
     """
 
     def __init__(
@@ -49,10 +54,11 @@ class RotatingPool(ABC):
         padding: str,
         augment: Augment,
         device: str = "cpu",
+        excess: Excess | None = None,
     ) -> None:
         self.images, self.size, self.refresh_every, self.seed = images, size, refresh_every, seed
         self.side, self.batch, self.taps, self.padding = side, batch, taps, padding
-        self.augment, self.device = augment, device
+        self.augment, self.device, self.excess = augment, device, excess
         self._made = 0
 
     def advance(self, step: int) -> None:
@@ -71,7 +77,15 @@ class RotatingPool(ABC):
 
     def _piece(self, number: int) -> np.ndarray:
         generator = np.random.default_rng([self.seed, PIECES, number])
-        return self._cut(self.images.shuffled(number, self.seed), generator)
+        piece = self._cut(self.images.shuffled(number, self.seed), generator)
+        if self.excess is None:
+            return piece
+        pieces, excesses = [piece], [self.excess(piece, generator)]
+        while excesses[-1] >= 0 and len(pieces) < MOST_TRIES:
+            another = self.images.shuffled(int(generator.integers(1 << 30)), self.seed)
+            pieces.append(self._cut(another, generator))
+            excesses.append(self.excess(pieces[-1], generator))
+        return pieces[int(np.argmin(excesses))]
 
     @abstractmethod
     def _cut(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -95,10 +109,10 @@ class ContextPool(RotatingPool):
         self.crops = torch.empty(shape, dtype=torch.uint8, device=self.device)
 
     def _cut(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        return pad_image(self.augment(image, self.side, generator), self.padding)
+        return self.augment(image, self.side, generator)
 
     def _keep(self, slot: int, piece: np.ndarray) -> None:
-        self.crops[slot] = torch.from_numpy(piece)
+        self.crops[slot] = torch.from_numpy(pad_image(piece, self.padding))
 
     def draw(self, step: int, share: slice) -> Sample:
         generator = np.random.default_rng([self.seed, DRAWS, step])

@@ -8,10 +8,12 @@ import torch
 
 from models.context_net import ContextNet
 from models.description import PUBLISHED, ModelDescription
-from models.neighbourhood import CAUSAL_TAPS, LEFT, TOP
+from models.neighbourhood import CAUSAL_TAPS
 from utils.errors import ModelError
 
 PUBLISHED_LAYER = "entropy.model.get_wms.{}."
+#: Row and column of the current pixel in the kernel of 5x5.
+PUBLISHED_CENTRE = 2
 
 
 def read_checkpoint(path: Path) -> dict:
@@ -67,7 +69,9 @@ def _published_network(state: dict[str, torch.Tensor]) -> ContextNet:
         for layer, number in zip(net.layers, numbers, strict=True):
             weight = state[PUBLISHED_LAYER.format(number) + "weight"]
             if number == numbers[0]:
-                weight = torch.cat([weight[:, :, TOP + row, LEFT + column] for row, column in CAUSAL_TAPS], 1)
+                weight = torch.cat(
+                    [weight[:, :, PUBLISHED_CENTRE + row, PUBLISHED_CENTRE + column] for row, column in CAUSAL_TAPS], 1
+                )
             layer.weight.copy_(weight.reshape(layer.weight.shape))
             layer.bias.copy_(state[PUBLISHED_LAYER.format(number) + "bias"])
     return net

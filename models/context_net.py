@@ -71,30 +71,26 @@ class ContextNet(nn.Module):
                     tensor.uniform_(-bound, bound, generator=generator)
 
 
-def with_fewer_taps(net: ContextNet, taps: tuple[Tap, ...]) -> ContextNet:
-    """The network without the inputs of the taps that are not among `taps`; itself where there is nothing to drop.
+def with_taps(net: ContextNet, taps: tuple[Tap, ...]) -> ContextNet:
+    """The network with these taps: what it knows of the others is dropped, and new ones begin without effect.
 
-    A start for training a model that knows fewer pixels, as the diagonal order's does.
+    A start for training a model that knows other pixels, as the diagonal order's does.
     """
     description = net.description
-    kept = tuple(tap for tap in description.taps if tap in taps)
-    if kept in (description.taps, ()):
+    if taps == description.taps:
         return net
-    smaller = ContextNet(description.with_taps(kept))
-    columns = [
-        index * description.channels + channel
-        for index, tap in enumerate(description.taps)
-        if tap in kept
-        for channel in range(description.channels)
-    ]
-    state = net.state_dict()
-    state["layers.0.weight"] = state["layers.0.weight"][:, columns]
-    smaller.load_state_dict(state)
-    return smaller
+    result = ContextNet(description.with_taps(taps))
+    state, channels = net.state_dict(), description.channels
+    weight = state["layers.0.weight"]
+    blocks = dict(zip(description.taps, weight.split(channels, 1), strict=True))
+    unseen = torch.zeros_like(weight[:, :channels])
+    state["layers.0.weight"] = torch.cat([blocks.get(tap, unseen) for tap in taps], 1)
+    result.load_state_dict(state)
+    return result
 
 
 def dense_outputs(net: ContextNet, image: torch.Tensor) -> torch.Tensor:
-    """The same network as a 5x5 masked convolution and 1x1 convolutions, for whole images at once.
+    """The same network as a masked convolution and 1x1 convolutions, for whole images at once.
 
     image (B, C, H, W), values 0..255 -> outputs (B, K, H, W). Only for reference "none" with zero padding, where the
     first layer is a convolution; this is the form the paper draws (its figure 2).
@@ -103,15 +99,15 @@ def dense_outputs(net: ContextNet, image: torch.Tensor) -> torch.Tensor:
     if description.reference != "none" or description.padding != "zero":
         raise ValueError("a masked convolution needs reference 'none' and padding 'zero'")
     first = net.layers[0].weight
-    kernel = first.new_zeros(first.shape[0], description.channels, TOP * 2 + 1, LEFT + 1 + RIGHT)
+    kernel = first.new_zeros(first.shape[0], description.channels, TOP + 1, LEFT + 1 + RIGHT)
     for index, (row, column) in enumerate(description.taps):
         taps = slice(index * description.channels, (index + 1) * description.channels)
         kernel[:, :, TOP + row, LEFT + column] = first[:, taps]
-    x = image.to(first.dtype) / 255
+    x = torch.nn.functional.pad(image.to(first.dtype) / 255, (LEFT, RIGHT, TOP, 0))
     entered = x
     for index, (layer, (leaky, skip)) in enumerate(zip(net.layers, description.layer_roles, strict=True)):
         weight = kernel if index == 0 else layer.weight[:, :, None, None]
-        y = torch.nn.functional.conv2d(x, weight, layer.bias, padding=TOP if index == 0 else 0)
+        y = torch.nn.functional.conv2d(x, weight, layer.bias)
         if leaky:
             y = net.activation(y)
         if skip:

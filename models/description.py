@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from models.neighbourhood import CAUSAL_TAPS, PADDINGS, WEST, Tap
+from models.neighbourhood import ALLOWED_TAPS, CAUSAL_TAPS, PADDINGS, WEST, Tap
 
 REFERENCES = ("none", "west")
 SCALES = ("clamped", "exponential")
@@ -57,8 +57,8 @@ class ModelDescription:
             problems.append(f"widths {self.widths}: allowed are 1 to 32 layers of 1 to 1024")
         if self.residual and (len(self.widths) % 2 == 0 or len(set(self.widths)) != 1):
             problems.append(f"widths {self.widths}: a residual network has an odd number of equal widths")
-        if not self.taps or not set(self.taps) <= set(CAUSAL_TAPS) or len(set(self.taps)) != len(self.taps):
-            problems.append(f"taps {self.taps}: allowed are different ones of the causal 5x5 neighbourhood")
+        if not self.taps or not set(self.taps) <= ALLOWED_TAPS or len(set(self.taps)) != len(self.taps):
+            problems.append(f"taps {self.taps}: allowed are different ones of {sorted(ALLOWED_TAPS)}")
         for name, allowed in (("reference", REFERENCES), ("scales", SCALES), ("padding", PADDINGS)):
             if getattr(self, name) not in allowed:
                 problems.append(f"{name} {getattr(self, name)!r}: allowed are {', '.join(allowed)}")

@@ -18,10 +18,21 @@ CAUSAL_TAPS: tuple[Tap, ...] = (
     (0, -2), (0, -1),
 )  # fmt: skip
 
+#: What the diagonal order knows: nine of the window, and three outside it in place of what lies to the north-east.
+DIAGONAL_TAPS: tuple[Tap, ...] = (
+    (-3, 1), (-3, 2),
+    (-2, -2), (-2, -1), (-2, 0), (-2, 1),
+    (-1, -2), (-1, -1), (-1, 0),
+    (0, -3), (0, -2), (0, -1),
+)  # fmt: skip
+
 WEST: Tap = (0, -1)
 
 #: Widths of the border that the taps can reach: rows above, columns left and right.
-TOP, LEFT, RIGHT = 2, 2, 2
+TOP, LEFT, RIGHT = 3, 3, 2
+
+#: The taps that a model may have.
+ALLOWED_TAPS = frozenset((*CAUSAL_TAPS, *DIAGONAL_TAPS))
 
 #: How pixels outside the image read. "zero" is the published rule. "edge" continues the image causally: left of
 #: row i stands pixel (i-1, 0), right of row i pixel (i, W-1), above the image (and left of row 0) mid-grey 128.

@@ -20,7 +20,7 @@ from coders import codec, native
 from coders.scan import SCANS, Scan
 from models.description import ModelDescription
 from models.frozen import INPUT_LIMIT, INT32_MAX, FrozenLayer, FrozenModel
-from models.neighbourhood import CAUSAL_TAPS, WEST
+from models.neighbourhood import ALLOWED_TAPS, CAUSAL_TAPS, WEST
 from tests.helpers import random_image
 
 WIDTHS = (1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 48, 64, 100, 128, 130)
@@ -46,8 +46,9 @@ def random_description(generator: np.random.Generator) -> ModelDescription:
         widths = tuple(int(width) for width in generator.choice(WIDTHS, generator.integers(1, 5)))
         if generator.integers(0, 20) == 0:
             widths = (*widths, int(generator.choice((511, 1024))))
-    number = int(generator.integers(1, len(CAUSAL_TAPS) + 1))
-    taps = tuple(CAUSAL_TAPS[index] for index in generator.permutation(len(CAUSAL_TAPS))[:number])
+    allowed = sorted(ALLOWED_TAPS)
+    number = int(generator.integers(1, len(allowed) + 1))
+    taps = tuple(allowed[index] for index in generator.permutation(len(allowed))[:number])
     if generator.integers(0, 2) == 0:
         taps = CAUSAL_TAPS
     return ModelDescription(

@@ -9,7 +9,18 @@ import pytest
 import torch
 
 from coders.scan import SCANS
-from models.neighbourhood import CAUSAL_TAPS, LEFT, PADDINGS, RIGHT, TOP, Canvas, gather_contexts, pad_image
+from models.neighbourhood import (
+    ALLOWED_TAPS,
+    CAUSAL_TAPS,
+    DIAGONAL_TAPS,
+    LEFT,
+    PADDINGS,
+    RIGHT,
+    TOP,
+    Canvas,
+    gather_contexts,
+    pad_image,
+)
 from tests.helpers import SIZES, random_image, source_of, whole_context
 
 SMALL = [(height, width) for height in (1, 2, 3, 5) for width in (1, 2, 3, 4, 6)]
@@ -20,6 +31,13 @@ def test_the_taps_are_the_window_before_the_pixel():
     assert list(CAUSAL_TAPS) == window[:12]
 
 
+def test_the_diagonal_taps_are_known_to_every_order():
+    assert len(set(DIAGONAL_TAPS)) == 12
+    for scan in SCANS.values():
+        assert scan.taps(DIAGONAL_TAPS) == DIAGONAL_TAPS
+    assert all(row + column < 0 for row, column in DIAGONAL_TAPS)
+
+
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -28,7 +46,7 @@ def test_contexts_follow_the_definition(height, width, channels, padding):
     rows, columns = np.mgrid[:height, :width].reshape(2, -1)
     order = np.random.default_rng(1).permutation(rows.size)
     rows, columns = rows[order], columns[order]
-    taps = (*CAUSAL_TAPS, (-2, 1), (0, -1))  # substituted taps may stand twice
+    taps = (*ALLOWED_TAPS, (-2, 1), (0, -1))  # substituted taps may stand twice
     padded = torch.from_numpy(pad_image(image, padding))
     assert padded.shape == (TOP + height, LEFT + width + RIGHT, channels)
     contexts = gather_contexts(padded, torch.from_numpy(rows), torch.from_numpy(columns), taps)
@@ -64,7 +82,7 @@ def test_canvas_filled_in_any_order_is_the_padded_image(height, width, padding):
 def test_no_tap_reads_a_pixel_of_its_own_step_or_a_later_one(height, width, scan, padding):
     delay = {"sequential": width, "wavefront": 3, "diagonal": 1}[scan.name]
     for row, column in itertools.product(range(height), range(width)):
-        for down, right in scan.taps(CAUSAL_TAPS):
+        for down, right in scan.taps(tuple(ALLOWED_TAPS)):
             source = source_of(row + down, column + right, height, width, padding)
             if not isinstance(source, int):
                 assert delay * source[0] + source[1] < delay * row + column, (row, column, down, right)
@@ -75,7 +93,7 @@ def test_no_tap_reads_a_pixel_of_its_own_step_or_a_later_one(height, width, scan
 @pytest.mark.parametrize(("height", "width"), SMALL)
 def test_a_canvas_being_filled_shows_the_contexts_of_the_whole_image(height, width, scan, padding):
     image = random_image(height, width, kind="noise") | 1  # a blank canvas holds 0, which no pixel of the image is
-    taps = scan.taps(CAUSAL_TAPS)
+    taps = scan.taps(tuple(ALLOWED_TAPS))
     whole, canvas = torch.from_numpy(pad_image(image, padding)), Canvas.blank(height, width, 3, padding)
     for rows, columns, _ in scan.blocks(height, width, 1):
         row, column = torch.from_numpy(rows), torch.from_numpy(columns)

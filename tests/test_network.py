@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from models.checkpoint import network_of, read_checkpoint
-from models.context_net import ContextNet, dense_outputs, integer_inputs, with_fewer_taps
+from models.context_net import ContextNet, dense_outputs, integer_inputs, with_taps
 from models.description import PUBLISHED, ModelDescription
-from models.neighbourhood import CAUSAL_TAPS, WEST, gather_contexts, pad_image
+from models.neighbourhood import CAUSAL_TAPS, DIAGONAL_TAPS, WEST, gather_contexts, pad_image
 from tests.helpers import random_image
 from utils.errors import ModelError
 
@@ -61,7 +61,7 @@ def test_rows_of_the_outputs_are_those_of_the_paper():
 
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("taps", [CAUSAL_TAPS, CAUSAL_TAPS[3:9] + (WEST,)])
+@pytest.mark.parametrize("taps", [CAUSAL_TAPS, CAUSAL_TAPS[3:9] + (WEST,), DIAGONAL_TAPS])
 def test_masked_convolution_equals_gathered_contexts(residual, channels, taps):
     widths = (16,) * 5 if residual else (16, 12, 9)
     description = replace(PUBLISHED, widths=widths, residual=residual, channels=channels, taps=taps)
@@ -279,20 +279,18 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
-def test_fewer_taps_keep_the_weights_of_the_known_ones():
-    known = tuple(tap for tap in CAUSAL_TAPS if tap not in {(-2, 2), (-1, 1), (-1, 2)})
+def test_other_taps_keep_the_weights_of_the_common_ones():
     net = ContextNet(ModelDescription(widths=(8, 8)))
     net.reset_parameters(torch.Generator().manual_seed(1))
-    smaller = with_fewer_taps(net, known)
-    assert smaller.description == ModelDescription(widths=(8, 8), taps=known)
-    assert with_fewer_taps(net, CAUSAL_TAPS) is net
-    contexts = torch.randint(0, 256, (50, len(CAUSAL_TAPS), 3), generator=torch.Generator().manual_seed(2)).byte()
-    places = [CAUSAL_TAPS.index(tap) for tap in known]
-    # Differences of 0 switch an input off, so unknown taps that equal the west pixel must not matter.
-    west = contexts[:, CAUSAL_TAPS.index(WEST)]
-    for place in set(range(len(CAUSAL_TAPS))) - set(places):
-        contexts[:, place] = west
-    expected = net(integer_inputs(contexts, net.description)[0])
-    found = smaller(integer_inputs(contexts[:, places], smaller.description)[0])
+    other = with_taps(net, DIAGONAL_TAPS)
+    assert other.description == ModelDescription(widths=(8, 8), taps=DIAGONAL_TAPS)
+    assert with_taps(net, CAUSAL_TAPS) is net
+    values = torch.randint(0, 256, (50, len(CAUSAL_TAPS) + 3, 3), generator=torch.Generator().manual_seed(2)).byte()
+    pixels = dict(zip(sorted(set(CAUSAL_TAPS + DIAGONAL_TAPS)), values.unbind(1), strict=True))
+    # Differences of 0 switch an input off, so dropped taps equal to the west pixel must not matter; new ones never do.
+    before = [pixels[tap] if tap in DIAGONAL_TAPS else pixels[WEST] for tap in CAUSAL_TAPS]
+    expected = net(integer_inputs(torch.stack(before, 1), net.description)[0])
+    after = [pixels[tap] for tap in DIAGONAL_TAPS]
+    found = other(integer_inputs(torch.stack(after, 1), other.description)[0])
     assert torch.allclose(found, expected, atol=1e-5)
     assert not torch.allclose(found[:25], expected[25:], atol=1e-3)

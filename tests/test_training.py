@@ -21,117 +21,33 @@ import utils.files
 import utils.learning_log
 import utils.training
 from datasets.augmentation import Augmentation
-from datasets.image_set import ImageSet
 from datasets.published_crops import PublishedCrop, centre_crop
 from datasets.training_samples import ContextPool, PatchPool, _gathered
 from main import main
-from models.checkpoint import network_of, read_checkpoint
+from models.checkpoint import network_of
 from models.context_net import ContextNet
 from models.description import PUBLISHED, ModelDescription
-from models.neighbourhood import CAUSAL_TAPS
+from models.neighbourhood import CAUSAL_TAPS, DIAGONAL_TAPS, LEFT, RIGHT, TOP
+from tests.training_cases import (
+    CONTEXTS,
+    SAMPLINGS,
+    KilledError,
+    checkpoint,
+    disturb,
+    kill,
+    photograph,
+    pool_of,
+    run,
+    same_result,
+    work,
+)
 from utils.distributed import Processes
 from utils.learning_log import curves_png
 from utils.schedule import validation_decay, warmup_cosine
 from utils.training import Training, batch_bits
 
+__all__ = ["work"]  # a fixture
 REPOSITORY = Path(__file__).parent.parent
-CONTEXTS = {
-    "mode": "train",
-    "exp_name": "run",
-    "train_data": "train",
-    "valid_data": "valid",
-    "sampling": "contexts",
-    "reference": "west",
-    "loss": "coded",
-    "hidden_width": 8,
-    "hidden_layers": 2,
-    "batch_size": 64,
-    "patch_size": 16,
-    "pool_size": 5,
-    "refresh_every": 2,
-    "noise": 0.5,
-    "schedule": "cosine",
-    "warmup_steps": 3,
-    "learning_rate": 3e-3,
-    "gradient_clip": 1.0,
-    "max_steps": 12,
-    "steps_per_epoch": 5,
-    "validate_every": 1,
-    "num_threads": 1,
-}
-CROPS = CONTEXTS | {
-    "sampling": "crops", "reference": "none", "loss": "published", "batch_size": 3, "noise": 0.0,
-    "schedule": "step", "val_patch_size": 12,
-}  # fmt: skip
-SAMPLINGS = {"contexts": CONTEXTS, "crops": CROPS, "soap": CONTEXTS | {"optimizer": "soap"}}
-
-
-def photograph(seed: int, height: int = 24, width: int = 28) -> np.ndarray:
-    """Smooth, with a little noise: something that can be learned."""
-    generator = np.random.default_rng(seed)
-    coarse = Image.fromarray(generator.integers(30, 220, (4, 4, 3), np.uint8))
-    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
-    return np.clip(smooth + generator.integers(-3, 4, smooth.shape), 0, 255).astype(np.uint8)
-
-
-@pytest.fixture
-def work(tmp_path, monkeypatch):
-    """A directory with training and validation images, where the test runs."""
-    for folder, seeds in (("train", range(4)), ("valid", range(10, 12))):
-        (tmp_path / folder).mkdir()
-        for seed in seeds:
-            Image.fromarray(photograph(seed)).save(tmp_path / folder / f"{seed}.png")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(utils.training, "curves_png", lambda *arguments: b"")  # plotting would take most of the time
-    threads = torch.get_num_threads()
-    yield tmp_path
-    torch.set_num_threads(threads)
-
-
-def run(configuration: dict, **overrides) -> int:
-    """Like a user: a JSON file and the command line."""
-    Path("config.json").write_text(json.dumps(configuration))
-    return main(["config.json", *(f"{name}={json.dumps(value)}" for name, value in overrides.items())])
-
-
-def checkpoint(name: str, which: str = "checkpoint") -> dict:
-    return read_checkpoint(Path(f"experiments/{name}/checkpoints/{which}.pth.tar"))
-
-
-def same_result(one: dict, other: dict) -> bool:
-    """Bit for bit: weights, Adam's state, the step, the running mean of the loss and the log but for its times."""
-
-    def comparable(payload: dict) -> list:
-        progress = payload["progress"]
-        tensors = [*payload["state_dict"].values()]
-        tensors += [
-            torch.as_tensor(value) for state in payload["optimizer"]["state"].values() for value in state.values()
-        ]
-        numbers = [payload["iteration"], payload["best_valid_loss"], [row[:6] for row in progress["rows"]]]
-        return [[tensor.numpy().tobytes() for tensor in tensors], repr(numbers), repr(progress["meter"])]
-
-    return comparable(one) == comparable(other)
-
-
-def disturb(monkeypatch, step: int, action) -> None:
-    """Do `action` once, right after `step` is trained."""
-    update = Training._on_update
-
-    def disturbed(self, state):
-        if self.step + 1 == step:
-            monkeypatch.setattr(Training, "_on_update", update)
-            action()
-        update(self, state)
-
-    monkeypatch.setattr(Training, "_on_update", disturbed)
-
-
-class KilledError(Exception):
-    """Stands for a process that ends in the middle of a step."""
-
-
-def kill():
-    raise KilledError
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
@@ -218,12 +134,6 @@ def test_the_shares_of_all_processes_are_the_batch_of_one(work):
             assert torch.equal(whole[index], torch.cat([part[index] for part in parts]))
 
 
-def pool_of(kind):
-    images = ImageSet(sorted(Path("train").iterdir()), 3, 12)
-    keywords = {"size": 5, "refresh_every": 2, "seed": 4, "side": 12, "batch": 7, "taps": CAUSAL_TAPS}
-    return kind(images, **keywords, padding="zero", augment=PublishedCrop() if kind is PatchPool else Augmentation())
-
-
 @pytest.mark.parametrize("kind", [ContextPool, PatchPool])
 def test_a_pool_at_a_step_does_not_depend_on_when_it_began(work, kind):
     early, late, first = pool_of(kind), pool_of(kind), pool_of(kind)
@@ -259,11 +169,13 @@ def test_published_crops_are_windows_of_the_image_or_their_mirror_images():
     assert np.array_equal(centre_crop(image, 100), image)
 
 
-@pytest.mark.parametrize("taps", [CAUSAL_TAPS, CAUSAL_TAPS[::-2]], ids=["all", "some, in another order"])
+@pytest.mark.parametrize("taps", [CAUSAL_TAPS, CAUSAL_TAPS[::-2], DIAGONAL_TAPS], ids=["all", "some", "diagonal"])
 def test_contexts_are_the_pixels_at_the_taps(work, taps):
     """Every context of a batch against single look-ups in the padded crops, the outermost positions among them."""
-    crops = torch.randint(0, 256, (2, 6, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    crop, row, column = (index.ravel() for index in np.mgrid[0:2, 2:6, 2:6])
+    crops = torch.randint(
+        0, 256, (2, TOP + 4, LEFT + 4 + RIGHT, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    crop, row, column = (index.ravel() for index in np.mgrid[0:2, TOP : TOP + 4, LEFT : LEFT + 4])
     contexts, pixels = _gathered(crops, crop, row, column, taps)
     for n, (b, i, j) in enumerate(zip(crop, row, column, strict=True)):
         assert pixels[n].tolist() == crops[b, i, j].tolist()

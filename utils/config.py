@@ -92,6 +92,9 @@ KEYS: dict[str, Key] = {
     "valid_data": Key(PATHS, None, "validation images: directory or list"),
     "resume_training": Key((bool,), False, "continue from the experiment's last checkpoint"),
     "initial_weights": Key((str,), None, "checkpoint whose weights a new run starts from"),
+    "rivals": Key(
+        PATHS, None, "checkpoints; trains only on crops that initial_weights code better than each of these do"
+    ),
     "batch_size": Key((int,), None, "crops (default 32) or contexts (default 4096) of one step, see sampling", least=1),
     "patch_size": Key((int,), None, "side of a training crop; default 16 for sampling crops, else 256", least=3),
     "val_batch_size": Key((int,), None, "accepted; validation takes whole images one by one", least=1),
@@ -117,7 +120,10 @@ KEYS: dict[str, Key] = {
     "padding": Key((str,), None, "pixels outside the image; default edge with west, else zero", ("zero", "edge")),
     "input_gain": Key((int,), 64, "factor of the differences from the west pixel", least=1, most=1024),
     "taps": Key(
-        (str,), "all", "pixels the network sees: diagonal leaves out the 3 that order lacks", ("all", "diagonal")
+        (str,),
+        "all",
+        "the 12 pixels it sees: all of the 5x5 window, or those the diagonal order knows",
+        ("all", "diagonal"),
     ),
     "hidden_width": Key((int,), 128, "outputs of each hidden layer", least=1, most=1024),
     "hidden_layers": Key((int,), None, "hidden layers; default 4, with res_con 7 (an odd number)", least=1, most=32),

@@ -24,7 +24,7 @@ from utils.learning_log import LogRow, curves_png, log_tsv
 from utils.stopping import StopRequest
 from utils.stopwatch import Stopwatch
 from utils.train_settings import TrainSettings
-from utils.validation import validation_bpsp
+from utils.validation import mean_rate, validation_rates
 
 
 def batch_bits(
@@ -44,8 +44,9 @@ def batch_bits(
 class Training:
     """One run of training, new or resumed.
 
-    `announce` prints a line; `record` is called with the row of each validation. Rows, the step and the running mean
-    of the loss travel in the checkpoints, so that a resumed run continues as if it had never stopped.
+    Each validation image is coded by `net` or by one of `rivals`, see models.specialty. `announce` prints a line;
+    `record` is called with the row of each validation. Rows, the step and the running mean of the loss travel in the
+    checkpoints, so that a resumed run continues as if it had never stopped.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Training:
         settings: TrainSettings,
         experiment: Experiment,
         *,
+        rivals: list[ContextNet] | None = None,
         notes: dict[str, Any],
         processes: Processes,
         announce: Callable[[str], None],
@@ -63,6 +65,7 @@ class Training:
     ) -> None:
         self.net, self.pool, self.valid, self.settings, self.experiment = net, pool, valid, settings, experiment
         self.notes, self.processes, self.announce, self.record = notes, processes, announce, record
+        self.rivals, self.rates_to_beat = rivals or [], None
         self.optimizer = settings.optimizer_of(net.parameters())
         self.share = processes.share(settings.batch_size)
         self.weight = (self.share.stop - self.share.start) / settings.batch_size
@@ -171,7 +174,7 @@ class Training:
             return
         self.stepping.stop()
         rate = self._rate()
-        bpsp = validation_bpsp(self.net, self.valid, self.settings.val_patch_size, self.processes, self.stop)
+        bpsp = self._validation()
         if bpsp is None:  # interrupted: the resumed run begins with this validation
             self.stopping = True
             return
@@ -193,6 +196,17 @@ class Training:
         self._save(is_best)
         self._report(row, is_best)
         self.stepping.start()
+
+    def _validation(self) -> float | None:
+        """The mean rate of the validation images, each coded by the network or by a rival where that is better."""
+        common = (self.valid, self.settings.val_patch_size, self.processes, self.stop)
+        if self.rates_to_beat is None:
+            every = [validation_rates(rival, *common) for rival in self.rivals]
+            if any(rates is None for rates in every):
+                return None
+            self.rates_to_beat = torch.stack(every).min(0).values if every else torch.tensor(math.inf)
+        rates = validation_rates(self.net, *common)
+        return None if rates is None else mean_rate(torch.minimum(rates, self.rates_to_beat))
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._begun

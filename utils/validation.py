@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -25,25 +27,29 @@ def image_bpsp(net: ContextNet, image: np.ndarray, patch: int | None) -> float:
     return float(image_bits(net, image, None, ("coded",), torch.float32)["coded"].sum() / image.size)
 
 
-def validation_bpsp(
+def validation_rates(
     net: ContextNet, images: ImageSet, patch: int | None, processes: Processes, stop: StopRequest
-) -> float | None:
-    """Mean rate over the images, each process taking its share of them; None where some process is to stop.
+) -> torch.Tensor | None:
+    """Rates of the images (N,) float64, each process taking its share of them; None where some process is to stop.
 
-    An image that cannot be read is left out (and listed in `images.skipped`). Raises InputError where all are.
+    An image that cannot be read is NaN (and listed in `images.skipped`).
     """
-    rates = torch.zeros(len(images), 2, dtype=torch.float64)
+    rates = torch.zeros(len(images), dtype=torch.float64)
     for index in range(processes.rank, len(images), processes.count):
         if stop.wanted:
             break
         try:
-            rates[index] = torch.tensor([image_bpsp(net, images.read(index), patch), 1.0])
+            rates[index] = image_bpsp(net, images.read(index), patch)
         except InputError:
-            continue
-    found = torch.cat([rates.flatten(), torch.tensor([float(stop.wanted)])])
-    *flat, stopping = processes.add_up(found.to(next(net.parameters()).device)).tolist()
-    if stopping:
-        return None
-    if not sum(flat[1::2]):
+            rates[index] = math.nan
+    found = torch.cat([rates, rates.new_tensor([float(stop.wanted)])])
+    found = processes.add_up(found.to(next(net.parameters()).device)).cpu()
+    return None if found[-1] else found[:-1]
+
+
+def mean_rate(rates: torch.Tensor) -> float:
+    """The mean of the images that could be read. Raises InputError where none could."""
+    readable = rates[~rates.isnan()]
+    if not len(readable):
         raise InputError("no validation image can be read; give others as valid_data")
-    return sum(flat[0::2]) / sum(flat[1::2])
+    return float(readable.mean())

@@ -12,9 +12,8 @@ from functools import partial
 from easydict import EasyDict
 
 from coders.backends import device_of
-from coders.scan import DIAGONAL
 from models.description import ModelDescription
-from models.neighbourhood import CAUSAL_TAPS
+from models.neighbourhood import CAUSAL_TAPS, DIAGONAL_TAPS
 from models.store import EXPERIMENTS, find_checkpoint
 from utils.config import Notes, required
 from utils.errors import RequestError
@@ -34,9 +33,7 @@ def description_of(config: EasyDict) -> ModelDescription:
     layers = config.hidden_layers or (7 if config.res_con else 4)
     try:
         return ModelDescription(
-            taps=CAUSAL_TAPS
-            if config.taps == "all"
-            else tuple(tap for tap in CAUSAL_TAPS if tap not in DIAGONAL.unknown),
+            taps=DIAGONAL_TAPS if config.taps == "diagonal" else CAUSAL_TAPS,
             channels=config.num_color_channels or 3,
             mixtures=config.num_mix_GMM,
             widths=(config.hidden_width,) * layers,
@@ -95,10 +92,18 @@ def train_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
         threads=config.num_threads,
         resume=config.resume_training,
         initial_weights=config.initial_weights,
+        rivals=_rivals(config),
         visdom=config.visdom,
         find_anomalies=config.mode == "debug",
     )
     return partial(train.run, task)
+
+
+def _rivals(config: EasyDict) -> tuple[str, ...]:
+    rivals = config.rivals or []
+    if rivals and config.initial_weights is None:
+        raise RequestError("rivals needs initial_weights, the checkpoint that is to be trained on what it codes best")
+    return (rivals,) if isinstance(rivals, str) else tuple(rivals)
 
 
 def validate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:

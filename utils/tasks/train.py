@@ -8,12 +8,14 @@ from pathlib import Path
 
 import torch
 
+from coders.scan import DIAGONAL
 from datasets.image_set import CACHE_BYTES, ImageSet
 from datasets.images import find_images
 from datasets.training_samples import ContextPool, PatchPool, RotatingPool
 from models.checkpoint import network_of, read_checkpoint
-from models.context_net import ContextNet, with_fewer_taps
+from models.context_net import ContextNet, with_taps
 from models.description import ModelDescription
+from models.specialty import Specialty
 from utils.distributed import Processes, joined
 from utils.errors import ModelError, RequestError
 from utils.experiment import Experiment
@@ -38,6 +40,7 @@ class TrainTask:
     threads: int | None = None
     resume: bool = False
     initial_weights: str | None = None
+    rivals: tuple[str, ...] = ()
     visdom: str | None = None
     find_anomalies: bool = False
 
@@ -78,7 +81,11 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
             say(f"changed since the run began, so the result is not that of an unbroken run: {', '.join(changed)}")
     elif processes.first:
         experiment.start(notes)
-    net = _network(task, processes).to(device)
+    net = _network(task).to(device)
+    rivals = [_weights(task, rival, "rivals").to(device) for rival in task.rivals]
+    excess = None
+    if rivals:
+        excess = Specialty([_weights(task, task.initial_weights, "initial_weights").to(device), *rivals]).excess
     make = ContextPool if settings.sampling == "contexts" else PatchPool
     pool: RotatingPool = make(
         images,
@@ -91,11 +98,12 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
         padding=description.padding,
         augment=settings.augment,
         device=device,
+        excess=excess,
     )
     live = LiveCurves(task.visdom, task.directory.name, say) if task.visdom and processes.first else None
     record = {"record": live.add} if live else {}
     training = Training(
-        net, pool, valid, settings, experiment, notes=notes, processes=processes, announce=say, **record
+        net, pool, valid, settings, experiment, rivals=rivals, notes=notes, processes=processes, announce=say, **record
     )
     if payload:
         training.load(payload)
@@ -109,16 +117,20 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
     return training
 
 
-def _network(task: TrainTask, processes: Processes) -> ContextNet:
+def _network(task: TrainTask) -> ContextNet:
+    if task.initial_weights and not task.resume:
+        return _weights(task, task.initial_weights, "initial_weights")
     net = ContextNet(task.description)
     net.reset_parameters(torch.Generator().manual_seed(task.settings.seed))
-    if task.initial_weights and not task.resume:
-        path = Path(task.initial_weights).expanduser()
-        given = network_of(read_checkpoint(path), path)
-        given = with_fewer_taps(given, task.description.taps)
-        if given.description != task.description:
-            raise ModelError(f"initial_weights {str(path)!r} are of another model than this configuration describes")
-        net.load_state_dict(given.state_dict())
+    return net
+
+
+def _weights(task: TrainTask, name: str, key: str) -> ContextNet:
+    """The network of the checkpoint `name`, which `key` names, with the task's taps."""
+    path = Path(name).expanduser()
+    net = with_taps(network_of(read_checkpoint(path), path), task.description.taps)
+    if net.description != task.description:
+        raise ModelError(f"{key} {str(path)!r} are of another model than this configuration describes")
     return net
 
 
@@ -141,7 +153,7 @@ def _conclude(training: Training, complete: bool) -> None:
         say(f"stopped at step {training.step:,} of {training.settings.steps:,}; {experiment.last} is written")
         say("continue: the same command with resume_training=true")
         return
-    order = "wavefront" if len(training.net.description.taps) == 12 else "diagonal"
+    order = "wavefront" if DIAGONAL.unknown & set(training.net.description.taps) else "diagonal"
     say(f"done: best validation {training.best.valid_bpsp:.4f} bpsp at step {training.best.step:,}, {experiment.best}")
     say(f"freeze: python main.py configs/freeze.json exp_name={name} calibration_data=IMAGES/")
     say(

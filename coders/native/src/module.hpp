@@ -77,7 +77,7 @@ public:
         for (auto [row, column] : taps) {
             require((row == 0 && column < 0 && column >= -Canvas::kSide) ||
                         (row < 0 && row >= -Canvas::kTop && column >= -Canvas::kSide && column <= Canvas::kSide),
-                    "taps: not in the causal 5x5 neighbourhood");
+                    "taps: beyond the border of an image");
             task.taps.push_back({row, column});
         }
         return task;

@@ -30,7 +30,7 @@ struct Tap {
 // A padded image, filled at once or pixel by pixel; the border continues the pixels already put ("edge") or is zero.
 class Canvas {
 public:
-    static constexpr int kTop = 2, kSide = 2, kMidGrey = 128;
+    static constexpr int kTop = 3, kSide = 3, kMidGrey = 128;
 
     Canvas(int64_t height, int64_t width, int channels, bool edge)
         : height_(height), width_(width), channels_(channels), edge_(edge), stride_((width + 2 * kSide) * channels) {

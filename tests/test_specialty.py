@@ -1,0 +1,116 @@
+"""Networks that share the images among them: whose an image is, what a pool then holds, and a run among rivals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.training_samples import MOST_TRIES, PatchPool
+from models.checkpoint import network_of
+from models.context_net import ContextNet
+from models.description import ModelDescription
+from models.measure import image_bits
+from models.specialty import Specialty
+from tests.training_cases import (
+    CONTEXTS,
+    KilledError,
+    checkpoint,
+    disturb,
+    kill,
+    photograph,
+    pool_of,
+    run,
+    same_result,
+    work,
+)
+from utils.validation import image_bpsp
+
+__all__ = ["work"]  # a fixture
+FIRST = "experiments/first/checkpoints/checkpoint.pth.tar"
+SECOND = "experiments/second/checkpoints/checkpoint.pth.tar"
+
+
+def nets(count: int) -> list[ContextNet]:
+    made = []
+    for seed in range(count):
+        made.append(ContextNet(ModelDescription(widths=(8,))))
+        made[-1].reset_parameters(torch.Generator().manual_seed(seed))
+    return made
+
+
+def test_excess_is_the_difference_of_the_rates():
+    """Over many samples, of the whole image; and against the best of the others."""
+    image, (first, second, third) = photograph(3, 40, 30), nets(3)
+    rates = [image_bits(net, image, None, ("coded",))["coded"].sum() / image.size for net in (first, second, third)]
+
+    def excesses(*some: ContextNet) -> np.ndarray:
+        return np.array([Specialty(list(some)).excess(image, np.random.default_rng(n)) for n in range(100)])
+
+    assert abs(rates[0] - rates[1]) > 0.03, "the test would see a wrong sign"
+    assert excesses(first, second).mean() == pytest.approx(rates[0] - rates[1], abs=0.01)
+    assert np.array_equal(excesses(first, second), -excesses(second, first))
+    dearest = np.maximum(excesses(second, first), excesses(second, third))
+    np.testing.assert_allclose(excesses(second, first, third), dearest, atol=1e-12)
+
+
+def mean_value(piece: np.ndarray, generator: np.random.Generator) -> float:
+    return float(piece.mean()) - 120
+
+
+def test_a_pool_holds_what_is_wanted_and_is_a_function_of_the_step(work):
+    """Wanted are dark pieces; the pool of a step is the same whether it was there from the start or not."""
+    pools = [pool_of(PatchPool, excess=mean_value) for _ in range(2)]
+    assert any(mean_value(piece, None) >= 0 for piece in pieces_of(pool_of(PatchPool)))
+    for step in range(24):
+        pools[0].advance(step)
+    pools[1].advance(23)
+    one, other = (pool.windows for pool in pools)
+    assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
+    assert all(mean_value(piece, None) < 0 for piece in one)
+
+
+def pieces_of(pool: PatchPool) -> list[np.ndarray]:
+    pool.advance(0)
+    return pool.windows
+
+
+def test_where_nothing_is_wanted_the_least_unwanted_is_taken(work):
+    asked: list[float] = []
+
+    def never(piece: np.ndarray, generator: np.random.Generator) -> float:
+        asked.append(float(piece.mean()))
+        return asked[-1]
+
+    pool = pool_of(PatchPool, excess=never)
+    piece = pool._piece(0)
+    assert len(asked) == MOST_TRIES
+    assert piece.mean() == min(asked)
+
+
+def test_a_run_among_rivals(work, monkeypatch):
+    """An image counts with the rate of whichever codes it best; a killed and resumed run equals the unbroken one."""
+    assert run(CONTEXTS, exp_name="first") == 0
+    assert run(CONTEXTS, exp_name="second", train_data=["train/0.png"], max_steps=20) == 0
+    among = CONTEXTS | {"initial_weights": FIRST, "rivals": [SECOND]}
+    assert run(among, exp_name="unbroken") == 0
+    networks = [network_of(checkpoint(name), Path()) for name in ("unbroken", "second")]
+    images = [photograph(seed) for seed in range(10, 12)]
+    best = [min(image_bpsp(net, image, None) for net in networks) for image in images]
+    assert checkpoint("unbroken")["progress"]["rows"][-1][5] == pytest.approx(np.mean(best), rel=1e-6)
+    disturb(monkeypatch, 8, kill)
+    with pytest.raises(KilledError):
+        run(among, exp_name="broken")
+    assert run(among, exp_name="broken", resume_training=True) == 0
+    assert same_result(checkpoint("unbroken"), checkpoint("broken"))
+
+
+def test_rivals_need_a_start_and_the_same_model(work, capsys):
+    assert run(CONTEXTS, rivals=["some.pth.tar"]) == 2
+    assert "rivals needs initial_weights" in capsys.readouterr().err
+    assert run(CONTEXTS, exp_name="first") == 0
+    assert run(CONTEXTS, exp_name="wide", hidden_width=9) == 0
+    assert run(CONTEXTS, initial_weights=FIRST, rivals="experiments/wide/checkpoints/checkpoint.pth.tar") == 2
+    assert "rivals 'experiments/wide" in capsys.readouterr().err
