@@ -10,6 +10,7 @@ Importing this module registers the plugin: then Image.open("x.p59") and image.s
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,7 @@ from PIL import Image, ImageFile, ImagePalette
 from coders.backends import Backend, backend_for, device_of
 from coders.container import MAGIC, PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture, encode_picture
+from coders.model_choice import best_model
 from coders.picture import Picture, same_picture
 from coders.scan import SCANS
 from datasets.metadata import info_of
@@ -27,7 +29,7 @@ from datasets.pictures import image_of, picture_of, picture_of_samples, read_pic
 from models.fitting import MOST_STEPS, Fitting
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import read_model
-from models.store import model_for_file, shipped_model
+from models.store import model_for_file, shipped_models
 from utils.errors import FormatError, InputError, LosslessError, ModelError, P59Error, RequestError
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
 
 AnyImage = Image.Image | np.ndarray | str | os.PathLike
 AnyModel = FrozenModel | str | os.PathLike
+AnyModels = AnyModel | Sequence[AnyModel]
 
 #: Models beside the shipped ones that decoding looks for, by the fingerprint that files name.
 _models: dict[bytes, FrozenModel] = {}
@@ -54,7 +57,7 @@ def encode(
     image: AnyImage,
     *,
     order: str = "wavefront",
-    model: AnyModel | None = None,
+    model: AnyModels | None = None,
     threads: int | None = None,
     device: str = "auto",
     adapt_steps: int = 0,
@@ -66,7 +69,8 @@ def encode(
     image       a Pillow image, an array (H, W) or (H, W, 1 to 4) of uint8 or uint16 (bool: bilevel), or a file's path.
                 Pillow reads 16-bit colour as 8 bits: give such a file's path, or its image not yet loaded
     order       sequential, wavefront or diagonal
-    model       a frozen model or its file, used for as many channels as it codes; the rest, and the default: shipped
+    model       a frozen model or its file, used for as many channels as it codes; the rest, and the default: shipped.
+                Of several the image takes the one that codes it best
     threads     default: all cores
     adapt_steps steps in which the network is fitted to the image before it is coded: 1000 make photographs several
                 percent smaller and take many seconds; 0: none
@@ -80,11 +84,13 @@ def encode(
     if isinstance(adapt_steps, bool) or not hasattr(adapt_steps, "__index__") or not 0 <= adapt_steps <= MOST_STEPS:
         raise RequestError(f"adapt_steps is {adapt_steps!r}; it must be a whole number of 0 to {MOST_STEPS}")
     picture, backend = _picture(image, pixel_limit), _backend(device, threads)
-    given = None if model is None else _model(model)
+    given = _given(model)
 
-    def network(channels: int) -> FrozenModel:
-        fits = given is not None and given.description.channels == channels
-        return given if fits else shipped_model(order, channels).model
+    def network(rows: np.ndarray) -> FrozenModel:
+        channels = rows.shape[2]
+        candidates = [one for one in given if one.description.channels == channels]
+        candidates = candidates or [chosen.model for chosen in shipped_models(order, channels)]
+        return best_model(candidates, rows, SCANS[order], backend)
 
     fit = Fitting(int(adapt_steps), device_of(device), threads, backend.stopped) if adapt_steps else None
     data = encode_picture(picture, network, SCANS[order], backend, fit)
@@ -96,7 +102,7 @@ def encode(
 def decode(
     data: bytes,
     *,
-    model: AnyModel | None = None,
+    model: AnyModels | None = None,
     threads: int | None = None,
     device: str = "auto",
     pixel_limit: int = PIXEL_LIMIT,
@@ -112,7 +118,7 @@ def decode(
 def decode_array(
     data: bytes,
     *,
-    model: AnyModel | None = None,
+    model: AnyModels | None = None,
     threads: int | None = None,
     device: str = "auto",
     pixel_limit: int = PIXEL_LIMIT,
@@ -156,20 +162,27 @@ def _picture(image: AnyImage, pixel_limit: int) -> Picture:
     return picture
 
 
-def _picture_in(data: bytes, model: AnyModel | None, threads: int | None, device: str, pixel_limit: int) -> Picture:
+def _picture_in(data: bytes, model: AnyModels | None, threads: int | None, device: str, pixel_limit: int) -> Picture:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise FormatError(f"data is a {type(data).__name__}; give the bytes of a .p59 file")
     container = Container.from_bytes(bytes(data), pixel_limit)
-    return _decoded(container, None if model is None else _model(model), _backend(device, threads))
+    return _decoded(container, _given(model), _backend(device, threads))
 
 
-def _decoded(container: Container, given: FrozenModel | None, backend: Backend) -> Picture:
+def _decoded(container: Container, given: Sequence[FrozenModel], backend: Backend) -> Picture:
     def find(fingerprint: bytes) -> FrozenModel:
-        if given is not None and given.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
-            return given
+        for one in given:
+            if one.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
+                return one
         return _models.get(fingerprint) or model_for_file(fingerprint, []).model
 
     return decode_picture(container, find, backend)
+
+
+def _given(model: AnyModels | None) -> list[FrozenModel]:
+    if model is None:
+        return []
+    return [_model(model)] if isinstance(model, AnyModel) else [_model(one) for one in model]
 
 
 def _model(model: AnyModel) -> FrozenModel:
@@ -214,7 +227,7 @@ class P59ImageFile(ImageFile.ImageFile):
 
     def load(self):
         if self._im is None:
-            picture = _as_os_error(partial(_decoded, self._container, None, _backend("auto", None)))
+            picture = _as_os_error(partial(_decoded, self._container, (), _backend("auto", None)))
             self.im = image_of(picture).im
             if self.fp is not None and self._exclusive_fp:  # as Pillow does once all is loaded
                 self.fp.close()

@@ -18,12 +18,13 @@ from utils.errors import FormatError, LosslessError
 
 def encode_picture(
     picture: Picture,
-    models: Callable[[int], FrozenModel | None],
+    models: Callable[[np.ndarray], FrozenModel | None],
     scan: Scan,
     backend: Backend,
     fit: Fit | None = None,
 ) -> bytes:
-    """The whole .p59 file of a picture. `models` gives the network for 3 or 1 channels, None where there is none.
+    """The whole .p59 file of a picture. `models` gives the network for rows (H, W, C) uint8 of 3 or 1
+    channels, None where there is none.
 
     `fit` (see models.fitting), where given, may adapt the network to each group of the picture.
     """
@@ -73,7 +74,7 @@ def encode_image(image: np.ndarray, model: FrozenModel, scan: Scan, backend: Bac
     if image.shape[2] != channels:
         raise FormatError(f"image has {image.shape[2]} channels, model {model.name} codes {channels}; choose another")
     picture = Picture(MODE_NAMED["RGB" if channels == 3 else "L"], image)
-    return encode_picture(picture, lambda wanted: model if wanted == channels else None, scan, backend, fit)
+    return encode_picture(picture, lambda rows: model if rows.shape[2] == channels else None, scan, backend, fit)
 
 
 def decode_image(container: Container, model: FrozenModel, backend: Backend) -> np.ndarray:

@@ -34,12 +34,12 @@ Fit = Callable[[np.ndarray, FrozenModel, tuple[Tap, ...]], Adaptation]
 
 @dataclass(frozen=True)
 class NetworkCoding:
-    """How rows may be coded by a network: in `scan` order; `models` gives one for so many channels, or None.
+    """How rows may be coded by a network: in `scan` order; `models` gives one for rows (H, W, C) uint8, or None.
 
     `fit` (image, model, taps), where given, looks for an adaptation, which is used where it makes the file smaller.
     """
 
-    models: Callable[[int], FrozenModel | None]
+    models: Callable[[np.ndarray], FrozenModel | None]
     scan: Scan
     backend: Backend
     fit: Fit | None = None
@@ -53,7 +53,7 @@ def network_coding(coding: int) -> tuple[Scan | None, bool]:
 
 def encode_rows(rows: np.ndarray, network: NetworkCoding, most: int) -> tuple[int, bytes] | None:
     """(coding, bytes) of rows (H, W, C) uint8; None where there is no model for them or `most` bytes cannot do."""
-    model = network.models(rows.shape[2])
+    model = network.models(rows)
     if model is None or rows.size * LEAST_BITS / 8 + FINGERPRINT_BYTES > most:
         return None
     stream = network.backend.encode(rows, model, network.scan)
@@ -65,7 +65,7 @@ def encode_rows_adapted(rows: np.ndarray, network: NetworkCoding, size: int) -> 
 
     `size` is what the rows take without.
     """
-    model = network.models(rows.shape[2])
+    model = network.models(rows)
     if network.fit is None or model is None or size < WORTH_ADAPTING:
         return None
     adaptation = network.fit(rows, model, network.scan.taps(model.description.taps))

@@ -5,7 +5,7 @@ A checkpoint is frozen once; the result is kept beside it, so that files coded w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -19,14 +19,16 @@ from utils.errors import ModelError
 from utils.files import write_whole
 
 SHIPPED = Path(__file__).parent / "weights"
-#: Shipped file of each (scan order, channels); the sequential order uses the wavefront's, which knows the same taps.
+_RGB, _GRAY = ("rgb.safetensors",), ("gray.safetensors",)
+#: Shipped files of each (scan order, channels), of which each image takes the one that suits it; the sequential order
+#: uses the wavefront's, which knows the same taps.
 SHIPPED_FILES = {
-    ("sequential", 3): "rgb.safetensors",
-    ("wavefront", 3): "rgb.safetensors",
-    ("diagonal", 3): "rgb_diagonal.safetensors",
-    ("sequential", 1): "gray.safetensors",
-    ("wavefront", 1): "gray.safetensors",
-    ("diagonal", 1): "gray_diagonal.safetensors",
+    ("sequential", 3): _RGB,
+    ("wavefront", 3): _RGB,
+    ("diagonal", 3): ("rgb_diagonal.safetensors",),
+    ("sequential", 1): _GRAY,
+    ("wavefront", 1): _GRAY,
+    ("diagonal", 1): ("gray_diagonal.safetensors",),
 }
 #: Models that were shipped before, each named by the first 8 bytes of its fingerprint: what they coded stays readable.
 OLDER = SHIPPED / "older"
@@ -64,9 +66,9 @@ def find_checkpoint(name: str, experiment: str) -> Path:
     raise ModelError(f"checkpoint_file {name!r} does not exist, neither as a path nor in {inside}; give a model file")
 
 
-def shipped_model(scan: str, channels: int) -> ChosenModel:
+def shipped_models(scan: str, channels: int) -> tuple[ChosenModel, ...]:
     """The shipped weights for a scan order and number of channels."""
-    return _shipped(SHIPPED / SHIPPED_FILES[scan, channels])
+    return tuple(_shipped(SHIPPED / name) for name in SHIPPED_FILES[scan, channels])
 
 
 @cache
@@ -99,12 +101,12 @@ def frozen_path_of(path: Path, data: bytes) -> Path:
     return path.with_name(f"{path.name.split('.')[0]}.{sha256(data).hexdigest()[:8]}.safetensors")
 
 
-def model_for_file(fingerprint: bytes, candidates: list[ChosenModel]) -> ChosenModel:
+def model_for_file(fingerprint: bytes, candidates: Sequence[ChosenModel]) -> ChosenModel:
     """The candidate or shipped model whose fingerprint starts with a file's. Raises ModelError where none does."""
     for candidate in candidates:
         if candidate.model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
             return candidate
-    for name in sorted(set(SHIPPED_FILES.values())):
+    for name in sorted({name for names in SHIPPED_FILES.values() for name in names}):
         if (SHIPPED / name).is_file():
             shipped = _shipped(SHIPPED / name)
             if shipped.model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:

@@ -20,7 +20,7 @@ from models.adaptation import (
 from models.description import ModelDescription
 from models.frozen import INPUT_LIMIT, FrozenLayer, FrozenModel
 from models.neighbourhood import CAUSAL_TAPS
-from models.store import shipped_model
+from models.store import shipped_models
 from tests.helpers import TINY, random_adaptation, random_frozen, unadapted
 from tests.native_cases import frozen_layers
 from utils.errors import ModelError
@@ -227,7 +227,7 @@ def test_zeros_change_nothing(name):
 
 def test_an_adapted_model_computes_what_the_formula_says():
     """The shipped network: sums after the shift, within what rounding weights, bias and sums can make of them."""
-    model = shipped_model("wavefront", 1).model
+    model = shipped_models("wavefront", 1)[0].model
     adaptation = random_adaptation(model.description, largest=20)
     generator, result = np.random.default_rng(0), adapted(model, adaptation)
     for index, (layer, new, numbers, groups) in enumerate(

@@ -21,7 +21,7 @@ from models.adaptation import Adaptation, adapted
 from models.description import ModelDescription
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.neighbourhood import CAUSAL_TAPS, DIAGONAL_TAPS
-from models.store import shipped_model
+from models.store import shipped_models
 from tests.batched_cases import at_once
 from tests.helpers import TINY, flips, image_of, random_adaptation, random_frozen, random_image, unadapted, with_scales
 from utils.errors import FormatError, LosslessError
@@ -160,15 +160,15 @@ def pictures():
 def test_pictures_of_every_form(by_network, picture, forms):
     """Each group has an adaptation of its own; a palette's colours are adapted to as well."""
     coded = (3,) if forms == [EXPANDED] else (1, 3)
-    models = {channels: spoiled(shipped_model("wavefront", channels).model) for channels in coded}
+    models = {channels: spoiled(shipped_models("wavefront", channels)[0].model) for channels in coded}
     find = {model.fingerprint[:FINGERPRINT_BYTES]: model for model in models.values()}
-    data = encode_picture(picture, models.get, WAVEFRONT, BACKEND, put_right)
+    data = encode_picture(picture, lambda rows: models.get(rows.shape[2]), WAVEFRONT, BACKEND, put_right)
     container = Container.from_bytes(data)
     assert [group[0] >> 4 for group in container.planes if is_adapted(group)] == forms
     assert set(models_named(container)) <= set(find)
     assert scan_named(container) == WAVEFRONT
     assert same_picture(decode_picture(container, find.__getitem__, BACKEND), picture)
-    assert len(data) < len(encode_picture(picture, models.get, WAVEFRONT, BACKEND))
+    assert len(data) < len(encode_picture(picture, lambda rows: models.get(rows.shape[2]), WAVEFRONT, BACKEND))
 
 
 # When it is used.

@@ -151,7 +151,7 @@ def test_directories_are_coded_together(device, tmp_path, capsys, scan):
     photographs(tmp_path / "in", [(30, 30), (24, 71), (1, 1), (60, 23), (38, 50)])
     (tmp_path / "in" / "02.png").write_bytes(b"no image")
     many, one = batched_backend(device, 1, 3), backends.backend_for("cpu", 1)
-    models = ModelChoice(None, "default", None)
+    models = ModelChoice((), "default", None)
     for name, backend in (("many", many), ("one", one)):
         assert run_encode(EncodeTask(str(tmp_path / "in"), tmp_path / name, scan, models, backend)) == 1
     printed = capsys.readouterr()

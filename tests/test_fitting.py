@@ -22,7 +22,7 @@ from models import fitting
 from models.adaptation import MOST_PRODUCTS, adapted, row_groups
 from models.fitting import FEW_PIXELS, MOST_FITTED, Fitting, products_for
 from models.frozen import FrozenNet
-from models.store import shipped_model
+from models.store import shipped_models
 from tests.helpers import ROOT, TINY, random_adaptation, random_frozen, random_image, with_scales
 from utils.config import read_config
 from utils.errors import DeviceMemoryError, StoppedError
@@ -57,7 +57,7 @@ def groups_adapted(data: bytes) -> list[bool]:
 def test_the_file_gets_smaller_and_decodes(channels, scan):
     """The shipped network in colour; of gray one whose scales do not suit, as few steps help the shipped one little."""
     image = np.ascontiguousarray(crop()[:, :, -channels:])
-    model = shipped_model(scan.name, channels).model
+    model = shipped_models(scan.name, channels)[0].model
     if channels == 1:
         model = adapted(model, with_scales(model, 20))
     plain = encode_image(image, model, scan, BACKEND)
@@ -70,7 +70,7 @@ def test_the_file_gets_smaller_and_decodes(channels, scan):
 
 def test_the_same_each_time():
     """Whatever random numbers were drawn in between."""
-    image, model = crop(), shipped_model("wavefront", 3).model
+    image, model = crop(), shipped_models("wavefront", 3)[0].model
     first = encode_image(image, model, WAVEFRONT, BACKEND, Fitting(40, "cpu", 1))
     torch.manual_seed(99)
     torch.rand(7)
@@ -100,7 +100,7 @@ def test_networks_of_every_kind_are_fitted(name):
 
 def test_fitting_imitates_the_integers():
     """What the float network says about an adapted network is what the adapted integers compute, but for rounding."""
-    model = shipped_model("wavefront", 1).model
+    model = shipped_models("wavefront", 1)[0].model
     net = fitting._AdaptedNet(model, 2, torch.Generator().manual_seed(0))
     chosen = random_adaptation(model.description, 0, 2, 3)
     with torch.no_grad():

@@ -133,7 +133,7 @@ TAKEN: dict[str, tuple[str, bytes, str]] = {
 
 
 def through_p59(picture):
-    data = encode_picture(picture, MODELS.get, WAVEFRONT, backend_for("cpu"))
+    data = encode_picture(picture, lambda rows: MODELS.get(rows.shape[2]), WAVEFRONT, backend_for("cpu"))
     return decode_picture(Container.from_bytes(data), FOUND.__getitem__, backend_for("cpu"))
 
 

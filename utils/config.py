@@ -57,7 +57,10 @@ KEYS: dict[str, Key] = {
     "num_threads": Key((int,), None, "CPU threads; default: all cores", least=1, most=1024),
     # Model
     "checkpoint_file": Key(
-        (str,), None, "frozen model or checkpoint; a bare name is looked for in experiments/<exp_name>/checkpoints/"
+        PATHS,
+        None,
+        "frozen model or checkpoint; a bare name is looked for in experiments/<exp_name>/checkpoints/; of a list, each "
+        "image takes the one that suits it",
     ),
     "num_color_channels": Key((int,), None, "channels of the model: 3 or 1", (1, 3)),
     "num_mix_GMM": Key((int,), 3, "Gaussians of each sub-pixel's mixture", least=1, most=10),
@@ -232,6 +235,19 @@ def required(config: EasyDict, key: str, why: str) -> Any:
     if config[key] is None:
         raise RequestError(f"{key} is missing; {why}")
     return config[key]
+
+
+def listed(value: str | list[str] | None) -> tuple[str, ...]:
+    """The entries of a key that holds one or a list of them; none where it is absent."""
+    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+
+def single(config: EasyDict, key: str) -> str | None:
+    """The one entry of a key that may hold a list. Raises RequestError where it holds several."""
+    entries = listed(config[key])
+    if len(entries) > 1:
+        raise RequestError(f"{key} names {len(entries)} files; here it must be one")
+    return entries[0] if entries else None
 
 
 def key_help() -> str:

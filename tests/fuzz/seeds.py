@@ -55,7 +55,10 @@ def seeds() -> tuple[tuple[bytes, Picture], ...]:
         Picture(MODE_NAMED["RGB;16"], (smooth * 257).astype(np.uint16)),
         Picture(MODE_NAMED["RGBA;16"], random.integers(0, 65536, (3, 4, 4)).astype(np.uint16)),
     ]
-    files = [(encode_picture(picture, MODELS.get, SCANS["wavefront"], BACKEND), picture) for picture in pictures]
+    files = [
+        (encode_picture(picture, lambda rows: MODELS.get(rows.shape[2]), SCANS["wavefront"], BACKEND), picture)
+        for picture in pictures
+    ]
     files += [(_by_hand(picture, group), picture) for picture, group in _each_method(random, smooth.astype(np.uint8))]
     for data, picture in files:
         assert same_picture(decode(data), picture)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import blake2b
@@ -17,11 +17,12 @@ import numpy as np
 
 from coders.backends import backend_for
 from coders.container import PIXEL_LIMIT, Container
-from coders.image_codec import decode_image, encode_image
+from coders.image_codec import decode_picture, encode_image
+from coders.model_choice import best_model
 from coders.scan import SCANS
 from datasets.images import open_image, samples_of
 from models.fitting import Fitting
-from models.frozen import FrozenModel
+from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import read_model
 from utils.errors import InputError, LosslessError
 from utils.evaluation.codecs import CODECS, OURS, Codec
@@ -36,7 +37,7 @@ class Job:
     """Measure image file `path` with `codec`.
 
     size      (H, W): cropped to it, or put together with `others`, and timed more than once; None: as it is
-    models    for ours: model file of each number of channels
+    models    for ours: model files of each number of channels, of which the image takes the best
     device    for ours: a PyTorch device name
     adapt_steps    for ours: steps of fitting the network to the image, 0 for none
     """
@@ -46,7 +47,7 @@ class Job:
     image: str
     codec: str
     order: str = ""
-    models: dict[int, Path] = field(default_factory=dict, hash=False)
+    models: dict[int, tuple[Path, ...]] = field(default_factory=dict, hash=False)
     device: str = "cpu"
     threads: int = 1
     adapt_steps: int = 0
@@ -128,23 +129,29 @@ def _mosaic(image: np.ndarray, job: Job) -> np.ndarray:
 def _ours(row: Row, image: np.ndarray, job: Job) -> tuple[Row, Measured]:
     if row.channels not in job.models:
         raise InputError(f"image has {row.channels} channels, the model codes {', '.join(map(str, job.models))}")
-    model, scan, backend = _model(job.models[row.channels]), SCANS[job.order], backend_for(job.device, job.threads)
+    models = {model.fingerprint[:FINGERPRINT_BYTES]: model for model in map(_model, job.models[row.channels])}
+    scan, backend = SCANS[job.order], backend_for(job.device, job.threads)
+    description = next(iter(models.values())).description
     fit = Fitting(job.adapt_steps, job.device, job.threads) if job.adapt_steps else None
     row = replace(
         row,
-        model=model.name,
-        parameters=model.description.parameters,
-        macs=model.description.macs_per_pixel,
+        model=names_of_models(models.values()),
+        parameters=description.parameters,
+        macs=description.macs_per_pixel,
         versions=f"{backend.name}; " + "; ".join(f"{name} {_version(name)}" for name in ("torch", "numpy")),
     )
+
+    def suited() -> FrozenModel:
+        return best_model(list(models.values()), image, scan, backend)
+
     measured = _round_trip(
         image,
-        lambda: encode_image(image, model, scan, backend, fit),
-        lambda data: decode_image(Container.from_bytes(data, job.pixel_limit), model, backend),
+        lambda: encode_image(image, suited(), scan, backend, fit),
+        lambda data: decode_picture(Container.from_bytes(data, job.pixel_limit), models.__getitem__, backend).samples,
         job.size is not None,
     )
     if job.size is None and fit is None:
-        bits = backend.measure(image, model, scan)
+        bits = backend.measure(image, suited(), scan)
         row = replace(row, channel_bits=",".join(f"{value:.1f}" for value in bits))
     return row, measured
 
@@ -186,6 +193,12 @@ def _timed(action: Callable, repeat: bool):
 
 def _checksum(image: np.ndarray) -> str:
     return blake2b(np.ascontiguousarray(image), digest_size=8).hexdigest()
+
+
+def names_of_models(models: Iterable[FrozenModel]) -> str:
+    """The names of models, shorter where there are several."""
+    names = [model.name for model in models]
+    return names[0] if len(names) == 1 else "+".join(name[:8] for name in names)
 
 
 @cache

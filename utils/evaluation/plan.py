@@ -11,14 +11,14 @@ from datasets.images import find_images
 from models.model_file import read_model
 from utils.errors import InputError
 from utils.evaluation.codecs import CODECS, OURS
-from utils.evaluation.jobs import Job
+from utils.evaluation.jobs import Job, names_of_models
 from utils.evaluation.machine import commit_of, machine_of
 from utils.evaluation.rows import TIMING
 
 #: At most this many images besides the first make up a larger image to time.
 MOSAIC_IMAGES = 63
-#: For one model choice of ours: frozen model file of each scan order and number of channels.
-ModelFiles = dict[str, dict[int, Path]]
+#: For one model choice of ours: frozen model files of each scan order and number of channels.
+ModelFiles = dict[str, dict[int, tuple[Path, ...]]]
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,15 @@ def timing_jobs(plan: Plan) -> Iterator[Job]:
 
 def is_done(job: Job, done: set[tuple]) -> bool:
     """Whether `done` holds the key of the job's row; of ours, with any of the models its channels may ask for."""
-    names = [fingerprint(path) for path in job.models.values()] or [""]
+    names = [names_of(paths) for paths in job.models.values()] or [""]
     keys = ((job.data_set, job.image, job.codec, job.variant, name, job.device, job.threads) for name in names)
     return any(key in done for key in keys)
 
 
 @cache
-def fingerprint(path: Path) -> str:
-    """The name of the model in a file."""
-    return read_model(path).name
+def names_of(paths: tuple[Path, ...]) -> str:
+    """The names of the models in files, as rows have them."""
+    return names_of_models(read_model(path) for path in paths)
 
 
 def _base(plan: Plan, path: Path, data_set: str, image: str, **rest) -> Job:

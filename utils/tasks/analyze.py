@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from coders.backends import backend_for
 from coders.container import PIXEL_LIMIT
 from coders.recorder import record
 from coders.scan import Scan
@@ -64,7 +65,7 @@ def _analyze(path: Path, folder: Path, task: AnalyzeTask) -> None:
     image = samples_of(open_image(path, task.pixel_limit), task.pixel_limit)
     if image.dtype != np.uint8 or image.shape[2] not in CHANNEL_NAMES:
         raise InputError(f"image is {image.shape} {image.dtype}; 8-bit RGB and gray images are analyzed")
-    model = task.models.for_image(task.scan, image.shape[2]).model
+    model = task.models.for_image(task.scan, backend_for(task.device), image).model
     recorded = record(image, model, task.scan, task.device)
     regions = regions_of(recorded.bits, task.block)
     headers, rows = _table(regions, recorded.bits)

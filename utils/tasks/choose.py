@@ -13,7 +13,7 @@ from coders.backends import Backend, backend_for, device_of
 from coders.scan import DIAGONAL, SEQUENTIAL, WAVEFRONT, Scan
 from models.fitting import Fitting
 from models.store import find_checkpoint
-from utils.config import Notes, required
+from utils.config import Notes, listed, required, single
 from utils.errors import RequestError
 from utils.tasks import decode, demo, encode, freeze, measure
 from utils.tasks.choose_evaluation import analyze_task, evaluate_task, tables_task
@@ -51,7 +51,7 @@ def scan_of(config: EasyDict) -> Scan:
 
 def models_of(config: EasyDict) -> ModelChoice:
     calibration = config.calibration_data
-    return ModelChoice(config.checkpoint_file, config.exp_name, calibration, config.num_color_channels)
+    return ModelChoice(listed(config.checkpoint_file), config.exp_name, calibration, config.num_color_channels)
 
 
 def backend_of(config: EasyDict, notes: Notes, one_by_one: str | None = None) -> Backend:
@@ -127,8 +127,8 @@ def _measure(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
 
 def _freeze(config: EasyDict, notes: Notes) -> Callable[[], int]:
-    name = required(config, "checkpoint_file", "give the checkpoint to freeze")
-    checkpoint = find_checkpoint(name, config.exp_name)
+    required(config, "checkpoint_file", "give the checkpoint to freeze")
+    checkpoint = find_checkpoint(single(config, "checkpoint_file"), config.exp_name)
     target = config.frozen_path or str(checkpoint.with_name(checkpoint.name.split(".")[0] + ".safetensors"))
     return partial(
         freeze.run,

@@ -16,10 +16,12 @@ from easydict import EasyDict
 
 from coders.backends import device_of
 from coders.scan import SCANS, Scan
-from utils.config import Notes, required
+from utils.config import Notes, listed, required
 from utils.errors import RequestError
 from utils.tasks.models import ModelChoice
 
+#: The name in `models` that stands for the shipped weights.
+SHIPPED_NAME = "shipped"
 RESULTS, REPORT = "results/evaluation.tsv", "out/evaluation"
 TIMING_SIZES = ["256x256", "512x768", "1024x1536"]
 
@@ -35,16 +37,23 @@ def evaluate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
         target=Path(config.output_path or REPORT),
         codecs=names_of(config, "codecs", [*CODECS, OURS]),
         orders=names_of(config, "orders", SCANS),
-        models=tuple(_listed(config.models or config.checkpoint_file or evaluate.SHIPPED_NAME)),
+        models=_model_choices(config),
         experiment=config.exp_name,
         devices=_devices(config.device),
         workers=config.num_workers,
         threads=config.num_threads,
-        sizes=tuple(size_of(text) for text in _listed(config.timing_sizes or TIMING_SIZES) if text != "none"),
+        sizes=tuple(size_of(text) for text in listed(config.timing_sizes or TIMING_SIZES) if text != "none"),
         pixel_limit=config.pixel_limit,
         adapt_steps=config.adapt_steps,
     )
     return partial(evaluate.run, task)
+
+
+def _model_choices(config: EasyDict) -> tuple[tuple[str, ...], ...]:
+    """Names of the files of each choice: each entry of `models` alone, else those of `checkpoint_file` together; none
+    for the shipped ones."""
+    choices = [(name,) for name in listed(config.models)] or [listed(config.checkpoint_file)]
+    return tuple(() if choice == (SHIPPED_NAME,) else choice for choice in choices)
 
 
 def analyze_task(config: EasyDict, scan: Scan, models: ModelChoice) -> Callable[[], int]:
@@ -73,7 +82,7 @@ def tables_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
 def names_of(config: EasyDict, key: str, known: Iterable[str]) -> tuple[str, ...]:
     """The names a key lists, once each; all known ones where it is absent. Raises RequestError for another name."""
     known = list(known)
-    names = known if config[key] is None else list(dict.fromkeys(_listed(config[key])))
+    names = known if config[key] is None else list(dict.fromkeys(listed(config[key])))
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1, 0.4)
@@ -95,7 +104,3 @@ def _devices(requested: str) -> tuple[str, ...]:
     if requested == "auto":
         return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     return (device_of(requested),)
-
-
-def _listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value

@@ -15,7 +15,7 @@ from coders.backends import device_of
 from models.description import ModelDescription
 from models.neighbourhood import CAUSAL_TAPS, DIAGONAL_TAPS
 from models.store import EXPERIMENTS, find_checkpoint
-from utils.config import Notes, required
+from utils.config import Notes, listed, required, single
 from utils.errors import RequestError
 
 #: What depends on `sampling`: side of a crop, crops or contexts of a step, steps between renewals of the pool.
@@ -100,10 +100,10 @@ def train_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
 
 def _rivals(config: EasyDict) -> tuple[str, ...]:
-    rivals = config.rivals or []
+    rivals = listed(config.rivals)
     if rivals and config.initial_weights is None:
         raise RequestError("rivals needs initial_weights, the checkpoint that is to be trained on what it codes best")
-    return (rivals,) if isinstance(rivals, str) else tuple(rivals)
+    return rivals
 
 
 def validate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
@@ -112,7 +112,7 @@ def validate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
     task = validate.ValidateTask(
         images=required(config, "valid_data", "give the validation images: a directory or a list"),
-        checkpoint=find_checkpoint(config.checkpoint_file or "model_best.pth.tar", config.exp_name),
+        checkpoint=find_checkpoint(single(config, "checkpoint_file") or "model_best.pth.tar", config.exp_name),
         patch=config.val_patch_size,
         device=device_of(config.device),
         threads=config.num_threads,

@@ -55,7 +55,7 @@ def _round_trip(path: Path, scan, task: DemoTask) -> list:
     image = samples_of(open_image(path))
     encoded, decoded = (task.directory / scan.name / (path.stem + ending) for ending in (".p59", ".png"))
     started = time.perf_counter()
-    model = task.models.for_image(scan, image.shape[2]).model
+    model = task.models.for_image(scan, task.backend, image).model
     write_whole(encoded, encode_image(image, model, scan, task.backend))
     encode_seconds = time.perf_counter() - started
 

@@ -68,7 +68,9 @@ def coding_of(container: Container) -> str:
 def _encoded(picture: Picture, task: EncodeTask) -> tuple[bytes, Container]:
     """The file, verified where that is asked for, and the same parsed."""
     task.models.check(3 if picture.mode.name.startswith("RGB") else 1)
-    data = encode_picture(picture, partial(task.models.network, task.scan), task.scan, task.backend, task.fit)
+    data = encode_picture(
+        picture, partial(task.models.network, task.scan, task.backend), task.scan, task.backend, task.fit
+    )
     container = Container.from_bytes(data, task.pixel_limit)
     if task.verify and not same_picture(decode_picture(container, task.models.named, task.backend), picture):
         raise LosslessError("the file just encoded does not decode to the image; report this as a bug")

@@ -13,7 +13,7 @@ from coders.scan import SCANS
 from models.store import SHIPPED, SHIPPED_FILES, chosen_model, find_checkpoint
 from utils.evaluation.codecs import CODECS, OURS
 from utils.evaluation.machine import cores
-from utils.evaluation.plan import ModelFiles, Plan, fingerprint, is_done, rate_jobs, timing_jobs
+from utils.evaluation.plan import ModelFiles, Plan, is_done, names_of, rate_jobs, timing_jobs
 from utils.evaluation.plots import plots_of
 from utils.evaluation.pool import run_jobs
 from utils.evaluation.report import report_html
@@ -23,16 +23,13 @@ from utils.files import write_whole
 from utils.tasks.models import freeze_on
 from utils.tasks.report import complain, say
 
-#: The name in `models` that stands for the shipped weights.
-SHIPPED_NAME = "shipped"
-
 
 @dataclass(frozen=True)
 class EvaluateTask:
     """Measure `codecs` on `sources`, each a data set named by its folder; add rows to `results`, report to `target`.
 
     orders     scan orders of ours
-    models     model files or checkpoints of ours, or "shipped"
+    models     choices of ours: model files or checkpoints, of which each image takes the best; () for the shipped ones
     devices    of ours: the first for rates, all of them for times
     workers    images at a time (None: one for each core); 0: in this process, one after another
     threads    of each codec while rates are measured (None: one), and of the timings besides one (None: all cores)
@@ -45,7 +42,7 @@ class EvaluateTask:
     target: Path
     codecs: tuple[str, ...] = (*CODECS, OURS)
     orders: tuple[str, ...] = tuple(SCANS)
-    models: tuple[str, ...] = (SHIPPED_NAME,)
+    models: tuple[tuple[str, ...], ...] = ((),)
     experiment: str = "default"
     devices: tuple[str, ...] = ("cpu",)
     workers: int | None = None
@@ -69,7 +66,7 @@ def run(task: EvaluateTask) -> int:
                 failed += [row] if row.error else []
     if done:
         say(f"{len(done)} measurements were in {task.results} already; remove it to measure anew")
-    models = {fingerprint(path) for files in plan.models for order in files.values() for path in order.values()}
+    models = {names_of(paths) for files in plan.models for order in files.values() for paths in order.values()}
     write_report(read_rows([task.results]), task.target, models)
     for row in failed:
         complain(f"failed: {row.data_set}, {row.image}, {' '.join((row.codec, row.order)).strip()}: {row.error}")
@@ -81,7 +78,7 @@ def _plan(task: EvaluateTask) -> Plan:
         sources=task.sources,
         codecs=_usable(task.codecs),
         orders=task.orders,
-        models=tuple(_model_files(name, task.experiment) for name in task.models),
+        models=tuple(_model_files(names, task.experiment) for names in task.models),
         devices=task.devices,
         workers=cores() if task.workers is None else task.workers,
         threads=task.threads or 1,
@@ -118,13 +115,17 @@ def _usable(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(usable)
 
 
-def _model_files(name: str, experiment: str) -> ModelFiles:
-    """Frozen model file of each order and number of channels."""
-    if name == SHIPPED_NAME:
-        files: ModelFiles = {}
-        for (order, channels), file in SHIPPED_FILES.items():
-            files.setdefault(order, {})[channels] = SHIPPED / file
+def _model_files(names: tuple[str, ...], experiment: str) -> ModelFiles:
+    """Frozen model files of each order and number of channels."""
+    files: ModelFiles = {order: {} for order in SCANS}
+    if not names:
+        for (order, channels), shipped in SHIPPED_FILES.items():
+            files[order][channels] = tuple(SHIPPED / file for file in shipped)
         return files
-    chosen = chosen_model(find_checkpoint(name, experiment), partial(freeze_on, sources=None))
-    say(str(chosen))
-    return {order: {chosen.model.description.channels: chosen.source} for order in SCANS}
+    for name in names:
+        chosen = chosen_model(find_checkpoint(name, experiment), partial(freeze_on, sources=None))
+        say(str(chosen))
+        for paths in files.values():
+            channels = chosen.model.description.channels
+            paths[channels] = (*paths.get(channels, ()), chosen.source)
+    return files

@@ -41,7 +41,7 @@ def run(task: MeasureTask) -> int:
     for path in tqdm(find_images(task.sources), unit="image", disable=None):
         try:
             image = samples_of(open_image(path, task.pixel_limit), task.pixel_limit)
-            chosen = task.models.for_image(task.scan, image.shape[2])
+            chosen = task.models.for_image(task.scan, task.backend, image)
             frozen = task.backend.measure(image, chosen.model, task.scan).sum() / image.size
             row = [path.name, image.shape[0] * image.shape[1]]
             if chosen.net is not None:

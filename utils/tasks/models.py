@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from threading import RLock
 
+import numpy as np
+
+from coders.backends import Backend
+from coders.model_choice import best_model
 from coders.scan import Scan
 from datasets.builtin import calibration_photographs
 from datasets.images import find_images, read_image
 from models.context_net import ContextNet
 from models.freeze import freeze
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
-from models.store import ChosenModel, chosen_model, find_checkpoint, model_for_file, shipped_model
+from models.store import ChosenModel, chosen_model, find_checkpoint, model_for_file, shipped_models
 from utils.errors import InputError
 from utils.tasks.report import say
 
@@ -22,50 +27,61 @@ CALIBRATION_IMAGES = 200
 
 @dataclass
 class ModelChoice:
-    """Models by scan order and channels. `checkpoint` (a name or path) replaces the shipped ones where given.
+    """Models by scan order and channels. `checkpoints` (names or paths) replace the shipped ones where given.
 
-    Several threads may ask; a model is made and announced once.
+    Where there are several of them, each image takes the one that suits it (see coders.model_choice). Several threads
+    may ask; a model is made and announced once.
     """
 
-    checkpoint: str | None
+    checkpoints: tuple[str, ...]
     experiment: str
     calibration: str | list[str] | None
     channels: int | None = None
     _known: dict = field(default_factory=dict)
     _lock: RLock = field(default_factory=RLock)
 
-    def given(self) -> ChosenModel | None:
-        """The model that `checkpoint_file` names, if it names one."""
-        if self.checkpoint is None:
-            return None
-        path = find_checkpoint(self.checkpoint, self.experiment)
-        return self._remember("given", lambda: chosen_model(path, partial(freeze_on, sources=self.calibration)))
+    def given(self) -> tuple[ChosenModel, ...]:
+        """The models that `checkpoint_file` names, none where it names none."""
+        freezer = partial(freeze_on, sources=self.calibration)
 
-    def for_image(self, scan: Scan, channels: int) -> ChosenModel:
-        """The given model, else the shipped one. Raises InputError where the configuration asks for other channels."""
+        def find() -> tuple[ChosenModel, ...]:
+            paths = [find_checkpoint(name, self.experiment) for name in self.checkpoints]
+            return tuple(chosen_model(path, freezer) for path in paths)
+
+        return self._remember("given", find)
+
+    def for_image(self, scan: Scan, backend: Backend, image: np.ndarray) -> ChosenModel:
+        """The model for an image (H, W, C) uint8: of the given ones, else of the shipped ones.
+
+        Raises InputError where the configuration or the given models ask for other channels.
+        """
+        channels = image.shape[2]
         if self.channels not in (None, channels):
             raise InputError(
                 f"image has {channels} channels, num_color_channels is {self.channels}; convert it or remove that key"
             )
-        chosen = self.given() or self._remember((scan.name, channels), lambda: shipped_model(scan.name, channels))
-        coded = chosen.model.description.channels
-        if coded != channels:
-            raise InputError(
-                f"image has {channels} channels, model {chosen.source} codes {coded}; choose another model"
-            )
-        return chosen
-
-    def network(self, scan: Scan, channels: int) -> FrozenModel:
-        """The model for plane groups of 3 or 1 channels: the given one where it codes so many, else the shipped one."""
         given = self.given()
-        if given is not None and given.model.description.channels == channels:
-            return given.model
-        return self._remember((scan.name, channels), lambda: shipped_model(scan.name, channels)).model
+        if given and not _with_channels(given, channels):
+            coded = ", ".join(f"{chosen.source} codes {chosen.model.description.channels}" for chosen in given)
+            raise InputError(f"image has {channels} channels, model {coded}; choose another model")
+        candidates = self._candidates(scan, channels)
+        model = best_model([chosen.model for chosen in candidates], image, scan, backend)
+        return next(chosen for chosen in candidates if chosen.model is model)
+
+    def network(self, scan: Scan, backend: Backend, rows: np.ndarray) -> FrozenModel | None:
+        """The model for a plane group (H, W, C) uint8: of the given ones that code so many channels, else shipped."""
+        candidates = self._candidates(scan, rows.shape[2])
+        return best_model([chosen.model for chosen in candidates], rows, scan, backend)
+
+    def _candidates(self, scan: Scan, channels: int) -> tuple[ChosenModel, ...]:
+        return _with_channels(self.given(), channels) or self._remember(
+            (scan.name, channels), lambda: shipped_models(scan.name, channels)
+        )
 
     def check(self, channels: int) -> None:
         """Raises InputError where an image whose colours have so many channels cannot be coded as configured."""
-        given = self.given()
-        most = given.model.description.channels if given is not None and self.channels is None else self.channels
+        coded = [chosen.model.description.channels for chosen in self.given()]
+        most = max(coded) if coded and self.channels is None else self.channels
         if (most == 1 and channels == 3) or (self.channels == 3 and channels == 1):
             what = f"num_color_channels is {most}" if self.channels else f"the model of checkpoint_file codes {most}"
             raise InputError(f"image has {channels} channels, {what}; convert it or choose another model")
@@ -74,19 +90,24 @@ class ModelChoice:
         """The model that a file names. Raises ModelError where it is not at hand."""
         given = self.given()
         with self._lock:
-            for known in self._known.values():
+            for known in (chosen for models in self._known.values() for chosen in models):
                 if known.model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
                     return known.model
-            return self._remember(fingerprint, lambda: model_for_file(fingerprint, [given] if given else [])).model
+            return self._remember(fingerprint, lambda: (model_for_file(fingerprint, given),))[0].model
 
-    def _remember(self, key, make) -> ChosenModel:
+    def _remember(self, key, make: Callable[[], tuple[ChosenModel, ...]]) -> tuple[ChosenModel, ...]:
         with self._lock:
             if key not in self._known:
-                announced = set(map(str, self._known.values()))
+                announced = {str(chosen) for models in self._known.values() for chosen in models}
                 self._known[key] = made = make()
-                if str(made) not in announced:
-                    say(str(made))
+                for chosen in made:
+                    if str(chosen) not in announced:
+                        say(str(chosen))
             return self._known[key]
+
+
+def _with_channels(models: tuple[ChosenModel, ...], channels: int) -> tuple[ChosenModel, ...]:
+    return tuple(chosen for chosen in models if chosen.model.description.channels == channels)
 
 
 def freeze_on(net: ContextNet, sources: str | list[str] | None) -> FrozenModel:

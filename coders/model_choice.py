@@ -1,0 +1,42 @@
+"""Which of several models suits an image: the one that codes pieces of it in the fewest bits.
+
+A file names the model it was coded with, so decoding knows nothing of a choice. Letters: H, W image size; C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from coders.backends import Backend
+from coders.scan import Scan
+from models.frozen import FrozenModel
+
+#: Side of a piece, and how many of them, spread evenly, stand for an image that is larger than all of them.
+PIECE, PIECES = 32, 24
+
+
+def best_model(models: Sequence[FrozenModel], image: np.ndarray, scan: Scan, backend: Backend) -> FrozenModel | None:
+    """Of models with as many channels as the image (H, W, C) uint8, the best; the first of equals; None of none.
+
+    Bits are compared as whole numbers, since sums of floats differ from machine to machine.
+    """
+    if len(models) < 2:
+        return next(iter(models), None)
+    pieces = list(pieces_of(image))
+    return min(models, key=lambda model: sum(round(backend.measure(piece, model, scan).sum()) for piece in pieces))
+
+
+def pieces_of(image: np.ndarray) -> Iterator[np.ndarray]:
+    """Pieces of an image (H, W, C) that stand for it; a small image itself."""
+    height, width = image.shape[:2]
+    if height * width <= PIECES * PIECE**2:
+        yield image
+        return
+    tall, wide = min(PIECE, height), min(PIECE, width)
+    down = max(1, min(round((PIECES * height / width) ** 0.5), height // tall, PIECES))
+    across = min(PIECES // down, width // wide)
+    for row in np.linspace(0, height - tall, down).astype(int):
+        for column in np.linspace(0, width - wide, across).astype(int):
+            yield np.ascontiguousarray(image[row : row + tall, column : column + wide])
