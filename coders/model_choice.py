@@ -37,6 +37,11 @@ def pieces_of(image: np.ndarray) -> Iterator[np.ndarray]:
     tall, wide = min(PIECE, height), min(PIECE, width)
     down = max(1, min(round((PIECES * height / width) ** 0.5), height // tall, PIECES))
     across = min(PIECES // down, width // wide)
-    for row in np.linspace(0, height - tall, down).astype(int):
-        for column in np.linspace(0, width - wide, across).astype(int):
+    for row in _spread(height - tall, down):
+        for column in _spread(width - wide, across):
             yield np.ascontiguousarray(image[row : row + tall, column : column + wide])
+
+
+def _spread(last: int, count: int) -> list[int]:
+    """`count` places from 0 to `last`; a single one in the middle."""
+    return [last * place // (count - 1) for place in range(count)] if count > 1 else [last // 2]

@@ -407,7 +407,28 @@ def test_a_visdom_server_that_fails_costs_the_curves_and_not_the_run(work, monke
 
 
 def test_augmentation_is_reproducible_and_keeps_the_shape():
-    image, augmentation = photograph(3, 40, 50), Augmentation(noise=1.0, resize=1.0)
+    image, augmentation = photograph(3, 40, 50), Augmentation(noise=1.0, resize=1.0, sharpen=1.0, half_colour=1.0)
     crops = [augmentation(image, 16, np.random.default_rng(5)) for _ in range(2)]
     assert crops[0].shape == (16, 16, 3)
     assert np.array_equal(*crops)
+
+
+def test_coarse_colour_keeps_brightness_and_sharpening_adds_contrast():
+    """Against the definitions: colour differences lose detail, the weighted sum of the channels does not."""
+    image = np.random.default_rng(1).integers(60, 190, (32, 32, 3), np.uint8)
+    weights = np.array([0.299, 0.587, 0.114])
+
+    def changed(**how) -> np.ndarray:
+        return Augmentation(flips="none", **how)(image, 32, np.random.default_rng(2)).astype(float)
+
+    coarse, sharp = changed(half_colour=1.0), changed(sharpen=1.0)
+    assert np.abs((coarse - image) @ weights).mean() < 1.5
+    assert (
+        np.diff(coarse[..., 0] - coarse[..., 2], axis=1).std()
+        < 0.5 * np.diff(image[..., 0] * 1.0 - image[..., 2]).std()
+    )
+    assert np.abs(coarse - image).mean() > 5
+    assert sharp.std() > 1.1 * image.std()
+    assert np.array_equal(changed(), image)
+    gray = image[:, :, :1]
+    assert np.array_equal(Augmentation("none", half_colour=1.0)(gray, 32, np.random.default_rng(2)), gray)

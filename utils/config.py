@@ -146,6 +146,8 @@ KEYS: dict[str, Key] = {
     "flips": Key((str,), "horizontal", "random flips; all includes transposing", ("none", "horizontal", "all")),
     "noise": Key(NUMBER, 0.0, "probability that a crop gets noise of up to 3 levels", least=0.0, most=1.0),
     "resize": Key(NUMBER, 0.0, "probability that a crop is resampled", least=0.0, most=1.0),
+    "sharpen": Key(NUMBER, 0.0, "probability that a crop is sharpened", least=0.0, most=1.0),
+    "half_colour": Key(NUMBER, 0.0, "probability that a crop's colour is halved in resolution", least=0.0, most=1.0),
     "pool_size": Key((int,), 600, "crops in memory that batches are drawn from", least=1),
     "refresh_every": Key(
         (int,), None, "steps after which one of them is replaced; default 1, contexts 10; 0: never", least=0

@@ -64,7 +64,7 @@ class Experiment:
         payload = read_checkpoint(self.last)
         if not isinstance(payload.get("settings"), dict) or not isinstance(payload.get("progress"), dict):
             raise ModelError(f"{self.last} holds no state to resume from; give it as initial_weights of a new exp_name")
-        changed = [name for name, value in settings.items() if payload["settings"].get(name) != value]
+        changed = [name for name, value in settings.items() if payload["settings"].get(name, value) != value]
         if payload.get("description") != settings["description"]:
             raise ModelError(
                 f"{self.last} is of another model than this configuration describes; "

@@ -21,7 +21,8 @@ class TrainSettings:
 
     sampling        "contexts": a step takes `batch_size` contexts anywhere in crops of `patch_size` from the pool;
                     "crops": all contexts of `batch_size` crops, padded inside each crop
-    pool_size, refresh_every, flips, noise, resize    see datasets.training_samples, datasets.augmentation
+    pool_size, refresh_every    see datasets.training_samples
+    flips, noise, resize, sharpen, half_colour    see datasets.augmentation
     loss            a name of models.mixture.BITS
     optimizer       "adam" (first moment's decay 0.9, the second's `adam_beta2`) or "soap" (utils.soap)
     schedule        "cosine" (down to 0 at the last step) or "step" (times 0.99 at each validation)
@@ -41,6 +42,8 @@ class TrainSettings:
     flips: str
     noise: float
     resize: float
+    sharpen: float
+    half_colour: float
     loss: str
     optimizer: str
     learning_rate: float
@@ -77,9 +80,16 @@ class TrainSettings:
     @property
     def augment(self) -> Augment:
         """torchvision's transforms where they say it all, as in the published setting."""
-        if self.sampling == "crops" and self.flips == "horizontal" and not (self.noise or self.resize):
+        changed = self.noise or self.resize or self.sharpen or self.half_colour
+        if self.sampling == "crops" and self.flips == "horizontal" and not changed:
             return PublishedCrop()
-        return Augmentation(flips=self.flips, noise=self.noise, resize=self.resize)
+        return Augmentation(
+            flips=self.flips,
+            noise=self.noise,
+            resize=self.resize,
+            sharpen=self.sharpen,
+            half_colour=self.half_colour,
+        )
 
     def optimizer_of(self, parameters: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
         if self.optimizer == "soap":

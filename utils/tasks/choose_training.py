@@ -67,6 +67,8 @@ def train_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
         flips=config.flips,
         noise=config.noise,
         resize=config.resize,
+        sharpen=config.sharpen,
+        half_colour=config.half_colour,
         loss=config.loss,
         optimizer=config.optimizer,
         learning_rate=config.learning_rate,

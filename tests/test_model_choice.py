@@ -1,0 +1,109 @@
+"""Of several models the one that suits an image: the pieces that tell, the choice, and files made with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+import p59
+from coders.backends import backend_for
+from coders.container import Container
+from coders.image_codec import models_named
+from coders.model_choice import PIECE, PIECES, best_model, pieces_of
+from coders.scan import SCANS, WAVEFRONT
+from main import main
+from models.frozen import FINGERPRINT_BYTES
+from models.model_file import model_to_bytes
+from models.store import SHIPPED, shipped_models
+from tests.helpers import ROOT, TINY, image_of, random_frozen, random_image
+
+BACKEND = backend_for("cpu", 1)
+STRANGERS = [random_frozen(TINY["west"], seed) for seed in range(3)]
+
+
+@pytest.mark.parametrize("scan", SCANS.values(), ids=SCANS)
+@pytest.mark.parametrize("size", [(40, 30), (300, 200)], ids=["whole", "by pieces"])
+def test_an_image_of_a_model_is_given_to_it(scan, size):
+    for own in STRANGERS:
+        image = image_of(own, *size, scan)
+        assert best_model(STRANGERS, image, scan, BACKEND) is own
+        assert best_model(STRANGERS[::-1], image, scan, BACKEND) is own
+
+
+def test_one_none_and_equal_models():
+    image, model = random_image(20, 20), STRANGERS[0]
+    assert best_model([], image, WAVEFRONT, BACKEND) is None
+    assert best_model([model], image, WAVEFRONT, None) is model, "nothing is measured"
+    twin = replace(model)
+    assert best_model([model, twin], image, WAVEFRONT, BACKEND) is model
+    assert best_model([twin, model], image, WAVEFRONT, BACKEND) is twin
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 1), (31, 20), (128, 192), (1, 40000), (40000, 1), (5, 30000), (33, 3000), (512, 768), (2000, 100)]
+)
+def test_pieces_are_few_and_spread_over_the_image(size):
+    height, width = size
+    image = np.arange(height * width, dtype=np.int64).reshape(height, width, 1)
+    pieces = list(pieces_of(image))
+    if height * width <= PIECES * PIECE**2:
+        assert len(pieces) == 1
+        assert pieces[0] is image
+        return
+    assert 1 <= len(pieces) <= PIECES
+    assert all(max(piece.shape) <= PIECE for piece in pieces)
+    places = np.concatenate([piece.ravel() for piece in pieces])
+    assert len(places) == len(set(places)), "no pixel counts twice"
+    assert len(places) >= min(PIECES * PIECE**2 // 2, PIECES // 2 * PIECE * min(height, width, PIECE))
+    rows, columns = np.divmod(places, width)
+    for found, length in ((rows, height), (columns, width)):
+        assert found.min() == 0 or len(set(found)) <= PIECE, "a single row or column of pieces"
+        assert abs(found.min() - (length - 1 - found.max())) <= 1
+
+
+def test_encoding_takes_the_best_of_a_list_and_decoding_finds_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(data.astronaut()[:90, 150:260]).save("photo.png")
+    Path("own.png").parent.mkdir(exist_ok=True)
+    own = image_of(STRANGERS[1], 60, 50, WAVEFRONT)
+    Image.fromarray(own).save("own.png")
+    names = [f"{number}.safetensors" for number in range(3)]
+    for name, model in zip(names, STRANGERS, strict=True):
+        Path(name).write_bytes(model_to_bytes(model, {}))
+    models = json.dumps([*names, str(SHIPPED / "rgb.safetensors")])
+    encode, decode = (str(ROOT / "configs" / name) for name in ("encode_wavefront.json", "decode.json"))
+    for image in ("photo", "own"):
+        assert main([encode, f"test_data={image}.png", "bitstream_path=out/", f"checkpoint_file={models}"]) == 0
+    named = {image: models_named(Container.from_bytes(Path(f"out/{image}.p59").read_bytes())) for image in
+             ("photo", "own")}  # fmt: skip
+    shipped = next(one.model for one in shipped_models("wavefront", 3) if one.source.name == "rgb.safetensors")
+    assert named["photo"] == (shipped.fingerprint[:FINGERPRINT_BYTES],)
+    assert named["own"] == (STRANGERS[1].fingerprint[:FINGERPRINT_BYTES],)
+    assert main([decode, "bitstream_path=out/", "output_path=back/", f"checkpoint_file={models}"]) == 0
+    for image in ("photo", "own"):
+        assert np.array_equal(np.asarray(Image.open(f"back/{image}.png")), np.asarray(Image.open(f"{image}.png")))
+    capsys.readouterr()
+    assert main([decode, "bitstream_path=out/", "output_path=other/", "checkpoint_file=0.safetensors"]) == 1
+    assert "own.p59" in capsys.readouterr().err, "the shipped one is found without being named"
+
+
+def test_python_takes_a_list():
+    image = image_of(STRANGERS[2], 40, 30, WAVEFRONT)
+    encoded = p59.encode(image, model=STRANGERS)
+    assert encoded == p59.encode(image, model=STRANGERS[2])
+    assert np.array_equal(p59.decode_array(encoded, model=STRANGERS), image)
+    gray = data.camera()[:60, :70]
+    assert p59.encode(gray, model=STRANGERS) == p59.encode(gray), "none of them codes one channel"
+
+
+def test_where_one_model_is_needed_a_list_is_refused(capsys):
+    for config in ("freeze.json", "validate.json"):
+        arguments = ['checkpoint_file=["a.safetensors", "b.safetensors"]', 'valid_data="x"']
+        assert main([str(ROOT / "configs" / config), *arguments]) == 2
+        assert "checkpoint_file names 2 files" in capsys.readouterr().err
