@@ -18,6 +18,8 @@ from coders.scan import Scan
 from models.frozen import FrozenModel
 from utils.errors import RequestError
 
+#: (image (H, W, C) uint8, model, scan) -> ideal bits of each channel (C,) float64
+Measure = Callable[[np.ndarray, FrozenModel, Scan], np.ndarray]
 #: Images that a GPU codes together where nobody says otherwise.
 IMAGES_AT_ONCE = 24
 
@@ -31,14 +33,16 @@ class Backend:
 
     encode      (image (H, W, C) uint8, model, scan) -> stream
     decode      (stream, H, W, model, scan) -> image
-    measure     (image, model, scan) -> ideal bits of each channel (C,) float64
+    measure     ideal bits of an image, on the device
+    glance      the same for small images, on the host: it is done with them before a GPU has begun
     note        a line for the user where the slow path is in use, else None
     """
 
     name: str
     encode: Callable[[np.ndarray, FrozenModel, Scan], bytes]
     decode: Callable[[bytes, int, int, FrozenModel, Scan], np.ndarray]
-    measure: Callable[[np.ndarray, FrozenModel, Scan], np.ndarray]
+    measure: Measure
+    glance: Measure
     note: str | None = None
     at_once: int = 1
     stop: Callable[[], None] = lambda: None
@@ -65,7 +69,7 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
     """The backend for a device as `device_of` returns it; `images_at_once` (default 24) concerns GPUs only."""
     if device != "cpu":
         return batched_backend(device, threads, images_at_once or IMAGES_AT_ONCE)
-    reason = native.unavailable_reason()
+    reason, measure = native.unavailable_reason(), _measure_on_host(threads)
     if reason is None:
         return Backend(
             "native",
@@ -73,7 +77,8 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
             lambda stream, height, width, model, scan: native.decode_stream(
                 stream, height, width, model, scan, threads
             ),
-            lambda image, model, scan: codec.bits_of_shares(native.symbol_shares(image, model, scan, threads)),
+            measure,
+            measure,
         )
     if threads is not None:
         torch.set_num_threads(threads)
@@ -81,9 +86,17 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
         f"PyTorch on {device}",
         lambda image, model, scan: codec.encode_stream(image, model, scan, device),
         lambda stream, height, width, model, scan: codec.decode_stream(stream, height, width, model, scan, device),
-        lambda image, model, scan: codec.measure_stream(image, model, scan, device),
+        measure,
+        measure,
         f"the slow path is in use (PyTorch): {reason}; `make setup` builds the native core",
     )
+
+
+def _measure_on_host(threads: int | None) -> Measure:
+    """By the native core where it is built, else by PyTorch on the CPU."""
+    if native.unavailable_reason() is None:
+        return lambda image, model, scan: codec.bits_of_shares(native.symbol_shares(image, model, scan, threads))
+    return lambda image, model, scan: codec.measure_stream(image, model, scan, "cpu")
 
 
 def batched_backend(device: str, threads: int | None, images_at_once: int) -> Backend:
@@ -113,6 +126,7 @@ def batched_backend(device: str, threads: int | None, images_at_once: int) -> Ba
         encode,
         decode,
         lambda image, model, scan: codec.measure_stream(image, model, scan, device),
+        _measure_on_host(1),
         f"the coder is slow (Python): {reason}; `make setup` builds the native core" if reason else None,
         images_at_once,
         coder.stop,

@@ -30,7 +30,7 @@ from utils.errors import DeviceMemoryError, StoppedError
 
 #: Where so many models are on the device when another comes, those that have no image leave it: each image may bring
 #: an adapted one.
-MODELS_KEPT = 4
+MODELS_KEPT = 16
 
 
 @dataclass(eq=False)

@@ -25,7 +25,7 @@ def best_model(models: Sequence[FrozenModel], image: np.ndarray, scan: Scan, bac
     if len(models) < 2:
         return next(iter(models), None)
     pieces = list(pieces_of(image))
-    return min(models, key=lambda model: sum(round(backend.measure(piece, model, scan).sum()) for piece in pieces))
+    return min(models, key=lambda model: sum(round(backend.glance(piece, model, scan).sum()) for piece in pieces))
 
 
 def pieces_of(image: np.ndarray) -> Iterator[np.ndarray]:

@@ -12,7 +12,7 @@ from PIL import Image
 from skimage import data
 
 import p59
-from coders.backends import backend_for
+from coders.backends import backend_for, batched_backend
 from coders.container import Container
 from coders.image_codec import models_named
 from coders.model_choice import PIECE, PIECES, best_model, pieces_of
@@ -34,6 +34,14 @@ def test_an_image_of_a_model_is_given_to_it(scan, size):
         image = image_of(own, *size, scan)
         assert best_model(STRANGERS, image, scan, BACKEND) is own
         assert best_model(STRANGERS[::-1], image, scan, BACKEND) is own
+
+
+def test_every_backend_sees_the_same_bits():
+    image, model = random_image(40, 33), STRANGERS[0]
+    bits = BACKEND.measure(image, model, WAVEFRONT)
+    for backend in (BACKEND, batched_backend("cpu", 1, 2)):
+        for measure in (backend.measure, backend.glance):
+            np.testing.assert_allclose(measure(image, model, WAVEFRONT), bits, rtol=1e-9)
 
 
 def test_one_none_and_equal_models():
