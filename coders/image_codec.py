@@ -12,7 +12,7 @@ from coders.network_rows import Fit, NetworkCoding
 from coders.picture import Picture, samples_of_groups
 from coders.planes import decode_group, encode_group, fingerprint_of, scan_of
 from coders.scan import Scan
-from models.frozen import FINGERPRINT_BYTES, FrozenModel
+from models.frozen import FrozenModel
 from utils.errors import FormatError, LosslessError
 
 
@@ -75,17 +75,3 @@ def encode_image(image: np.ndarray, model: FrozenModel, scan: Scan, backend: Bac
         raise FormatError(f"image has {image.shape[2]} channels, model {model.name} codes {channels}; choose another")
     picture = Picture(MODE_NAMED["RGB" if channels == 3 else "L"], image)
     return encode_picture(picture, lambda rows: model if rows.shape[2] == channels else None, scan, backend, fit)
-
-
-def decode_image(container: Container, model: FrozenModel, backend: Backend) -> np.ndarray:
-    """The samples (H, W, C) of a parsed file that needs no other model.
-
-    Raises FormatError where it does, LosslessError where the samples differ from those encoded.
-    """
-
-    def only(fingerprint: bytes) -> FrozenModel:
-        if model.fingerprint[:FINGERPRINT_BYTES] != fingerprint:
-            raise FormatError(f"coded with model {fingerprint[:8].hex()}, not {model.name}; give that model")
-        return model
-
-    return decode_picture(container, only, backend).samples

@@ -35,11 +35,20 @@ def pieces_of(image: np.ndarray) -> Iterator[np.ndarray]:
         yield image
         return
     tall, wide = min(PIECE, height), min(PIECE, width)
-    down = max(1, min(round((PIECES * height / width) ** 0.5), height // tall, PIECES))
-    across = min(PIECES // down, width // wide)
+    down, across = _grid(height, width, height // tall, width // wide)
     for row in _spread(height - tall, down):
         for column in _spread(width - wide, across):
             yield np.ascontiguousarray(image[row : row + tall, column : column + wide])
+
+
+def _grid(height: int, width: int, most_down: int, most_across: int) -> tuple[int, int]:
+    """Rows and columns of the pieces: as many pieces as can be, at distances as alike as can be."""
+
+    def worth(grid: tuple[int, int]) -> tuple[int, float]:
+        distances = height / grid[0], width / grid[1]
+        return grid[0] * grid[1], -max(distances) / min(distances)
+
+    return max(((down, min(PIECES // down, most_across)) for down in range(1, min(PIECES, most_down) + 1)), key=worth)
 
 
 def _spread(last: int, count: int) -> list[int]:

@@ -53,8 +53,10 @@ def network_coding(coding: int) -> tuple[Scan | None, bool]:
 
 def encode_rows(rows: np.ndarray, network: NetworkCoding, most: int) -> tuple[int, bytes] | None:
     """(coding, bytes) of rows (H, W, C) uint8; None where there is no model for them or `most` bytes cannot do."""
+    if rows.size * LEAST_BITS / 8 + FINGERPRINT_BYTES > most:
+        return None
     model = network.models(rows)
-    if model is None or rows.size * LEAST_BITS / 8 + FINGERPRINT_BYTES > most:
+    if model is None:
         return None
     stream = network.backend.encode(rows, model, network.scan)
     return NETWORK + network.scan.code, model.fingerprint[:FINGERPRINT_BYTES] + stream
@@ -65,8 +67,10 @@ def encode_rows_adapted(rows: np.ndarray, network: NetworkCoding, size: int) -> 
 
     `size` is what the rows take without.
     """
+    if network.fit is None or size < WORTH_ADAPTING:
+        return None
     model = network.models(rows)
-    if network.fit is None or model is None or size < WORTH_ADAPTING:
+    if model is None:
         return None
     adaptation = network.fit(rows, model, network.scan.taps(model.description.taps))
     try:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from coders.backends import Backend
 from coders.codec import decode_stream
+from coders.container import Container
+from coders.image_codec import decode_picture
 from coders.scan import Scan
 from models.adaptation import HIGHEST, LOWEST, Adaptation, LayerAdaptation, row_groups
 from models.description import ModelDescription
@@ -148,3 +151,8 @@ def unadapted(model: FrozenModel, products: int = 0) -> Adaptation:
         )
         for (rows, columns), groups in zip(model.description.layer_shapes, row_groups(model.description), strict=True)
     )
+
+
+def decode_image(container: Container, model: FrozenModel, backend: Backend) -> np.ndarray:
+    """The samples (H, W, C) of a parsed file, coded with this model or plainly."""
+    return decode_picture(container, lambda _: model, backend).samples

@@ -11,7 +11,7 @@ from coders import codec
 from coders.backends import backend_for, batched_backend
 from coders.batched import MODELS_KEPT, BatchedCoder
 from coders.container import MODE_NAMED, ChunkType, Container
-from coders.image_codec import decode_image, decode_picture, encode_image, encode_picture, models_named, scan_named
+from coders.image_codec import decode_picture, encode_image, encode_picture, models_named, scan_named
 from coders.network_rows import ADAPTED, NETWORK, WORTH_ADAPTING
 from coders.picture import Picture, same_picture
 from coders.planes import EXPANDED, ITSELF, ONE_CHANNEL, is_adapted
@@ -23,7 +23,17 @@ from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.neighbourhood import CAUSAL_TAPS, DIAGONAL_TAPS
 from models.store import shipped_models
 from tests.batched_cases import at_once
-from tests.helpers import TINY, flips, image_of, random_adaptation, random_frozen, random_image, unadapted, with_scales
+from tests.helpers import (
+    TINY,
+    decode_image,
+    flips,
+    image_of,
+    random_adaptation,
+    random_frozen,
+    random_image,
+    unadapted,
+    with_scales,
+)
 from utils.errors import FormatError, LosslessError
 
 BACKEND = backend_for("cpu", 1)

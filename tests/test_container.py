@@ -24,10 +24,10 @@ from coders.container import (
     number,
     pixel_checksum,
 )
-from coders.image_codec import decode_image, decode_picture, encode_image, encode_picture, models_named, scan_named
+from coders.image_codec import decode_picture, encode_image, encode_picture, models_named, scan_named
 from coders.picture import Picture
 from coders.scan import SCANS
-from tests.helpers import TINY, flips, image_of, random_frozen, random_image
+from tests.helpers import TINY, decode_image, flips, image_of, random_frozen, random_image
 from utils.errors import FormatError, LosslessError, ModelError, P59Error
 
 MODEL = random_frozen(TINY["west"])

@@ -8,18 +8,21 @@ import subprocess
 import sys
 import time
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import main as command_line
+from models.model_file import read_model
+from models.store import SHIPPED
 from tests.helpers import ROOT, random_image
 from utils.errors import InputError
 from utils.evaluation import codecs
 from utils.evaluation.codecs import CODECS, OURS, Codec, add_green, subtract_green
 from utils.evaluation.jobs import Job, run_job
-from utils.evaluation.plan import data_sets
+from utils.evaluation.plan import data_sets, is_done
 from utils.evaluation.plots import rate_points
 from utils.evaluation.pool import run_jobs
 from utils.evaluation.readme import fill_tables
@@ -239,6 +242,27 @@ def test_tables_say_what_the_rows_hold():
     assert any("published" in line[-1] for line in complexity.rows)
     both = tables_of(rows, {"old", "new"})[0]
     assert [line[0] for line in both.rows][2:] == ["P59 wavefront (old)", "P59 wavefront (new)"]
+
+
+def test_a_choice_of_models_is_not_taken_for_its_first_one(folder, tmp_path):
+    """Evaluated once, with its name in the rows; a model that is listed twice is one; tables keep the choices apart."""
+    models = [str(SHIPPED / name) for name in ("rgb.safetensors", "rgb_diagonal.safetensors")]
+    first, second = (read_model(Path(name)).name for name in models)
+    for chosen in ([models[0]], models, [models[0], models[0]]):
+        files = {3: tuple(map(Path, chosen))}
+        job = Job(folder / "0.png", "kodak", "a.png", OURS, "wavefront", files)
+        row = run_job(job)
+        assert row.error == ""
+        name = first if len(set(chosen)) == 1 else f"{first[:8]}+{second[:8]}"
+        assert row.model == name
+        assert is_done(job, {row.key})
+    ours = {"codec": OURS, "order": "wavefront", "channels": 3, "parameters": 58_916}
+    rows = [row_of(**ours, model=first, bpsp=2.0), row_of(**ours, model=name, bpsp=1.0)]
+    rows = [rows[0], replace(rows[1], model=f"{first[:8]}+{second[:8]}")]
+    rate, _, complexity = (table.markdown() for table in tables_of(rows, {row.model for row in rows}))
+    for label, figure in ((f"({first[:8]})", "2.000"), (f"({first[:8]}+{second[:8]})", "1.000")):
+        assert [figure in line for line in rate.splitlines() if label in line] == [True]
+    assert complexity.count("of 2 such networks the best for each image") == 1
 
 
 def test_marked_tables_are_filled():

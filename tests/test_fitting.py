@@ -14,7 +14,7 @@ import main as command_line
 import p59
 from coders.backends import backend_for
 from coders.container import Container
-from coders.image_codec import decode_image, encode_image, models_named
+from coders.image_codec import encode_image, models_named
 from coders.planes import is_adapted
 from coders.scan import DIAGONAL, WAVEFRONT
 from datasets.builtin import demo_photographs
@@ -23,7 +23,7 @@ from models.adaptation import MOST_PRODUCTS, adapted, row_groups
 from models.fitting import FEW_PIXELS, MOST_FITTED, Fitting, products_for
 from models.frozen import FrozenNet
 from models.store import shipped_models
-from tests.helpers import ROOT, TINY, random_adaptation, random_frozen, random_image, with_scales
+from tests.helpers import ROOT, TINY, decode_image, random_adaptation, random_frozen, random_image, with_scales
 from utils.config import read_config
 from utils.errors import DeviceMemoryError, StoppedError
 from utils.evaluation.jobs import Job

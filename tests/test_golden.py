@@ -12,11 +12,11 @@ from PIL import Image
 from coders.backends import backend_for
 from coders.codec import decode_stream, encode_stream
 from coders.container import Container
-from coders.image_codec import decode_image, encode_image, models_named
+from coders.image_codec import encode_image, models_named
 from coders.scan import SCANS
 from models.model_file import model_to_bytes, read_model
 from models.store import OLDER, model_for_file
-from tests.helpers import GOLDEN, TINY, image_of, random_frozen
+from tests.helpers import GOLDEN, TINY, decode_image, image_of, random_frozen
 
 #: Model and size (H, W) of each image.
 IMAGES = {"west": (13, 17), "gray": (31, 9), "published": (8, 15)}

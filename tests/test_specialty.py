@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from datasets.training_samples import MOST_TRIES, PatchPool
+import utils.tasks.train
+from datasets.training_samples import MOST_TRIES, ContextPool, PatchPool
 from models.checkpoint import network_of
 from models.context_net import ContextNet
 from models.description import ModelDescription
@@ -90,21 +92,46 @@ def test_where_nothing_is_wanted_the_least_unwanted_is_taken(work):
     assert piece.mean() == min(asked)
 
 
-def test_a_run_among_rivals(work, monkeypatch):
+def test_a_run_among_rivals(work, monkeypatch, capsys):
     """An image counts with the rate of whichever codes it best; a killed and resumed run equals the unbroken one."""
+    pools: list[ContextPool] = []
+
+    class RecordedPool(ContextPool):
+        def __init__(self, *arguments, **keywords) -> None:
+            super().__init__(*arguments, **keywords)
+            pools.append(self)
+
+    monkeypatch.setattr(utils.tasks.train, "ContextPool", RecordedPool)
+    flat = np.full((24, 28, 3), 90, np.uint8)
+    for place in ("flat", "valid"):
+        Path(place).mkdir(exist_ok=True)
+        Image.fromarray(flat).save(f"{place}/flat.png")
     assert run(CONTEXTS, exp_name="first") == 0
-    assert run(CONTEXTS, exp_name="second", train_data=["train/0.png"], max_steps=20) == 0
+    assert run(CONTEXTS, exp_name="second", train_data="flat", noise=0.0, max_steps=40) == 0
     among = CONTEXTS | {"initial_weights": FIRST, "rivals": [SECOND]}
     assert run(among, exp_name="unbroken") == 0
+    assert [pool.excess is None for pool in pools] == [True, True, False]
+    for net, name in zip(pools[-1].excess.__self__.nets, ("first", "second"), strict=True):
+        state = checkpoint(name)["state_dict"]
+        assert all(torch.equal(weights, state[key]) for key, weights in net.state_dict().items())
+
     networks = [network_of(checkpoint(name), Path()) for name in ("unbroken", "second")]
-    images = [photograph(seed) for seed in range(10, 12)]
-    best = [min(image_bpsp(net, image, None) for net in networks) for image in images]
-    assert checkpoint("unbroken")["progress"]["rows"][-1][5] == pytest.approx(np.mean(best), rel=1e-6)
+    images = [photograph(10), photograph(11), flat]
+    rates = np.array([[image_bpsp(net, image, None) for net in networks] for image in images])
+    assert set(rates.argmin(1)) == {0, 1}, "both code some image best"
+    assert checkpoint("unbroken")["progress"]["rows"][-1][5] == pytest.approx(rates.min(1).mean(), rel=1e-6)
+
     disturb(monkeypatch, 8, kill)
     with pytest.raises(KilledError):
         run(among, exp_name="broken")
+    capsys.readouterr()
     assert run(among, exp_name="broken", resume_training=True) == 0
+    assert "changed" not in capsys.readouterr().out
     assert same_result(checkpoint("unbroken"), checkpoint("broken"))
+    assert run(CONTEXTS, exp_name="broken", resume_training=True, max_steps=13) == 0
+    assert "changed since the run began, so the result is not that of an unbroken run: max_steps, rivals" in (
+        capsys.readouterr().out
+    )
 
 
 def test_rivals_need_a_start_and_the_same_model(work, capsys):
@@ -114,3 +141,10 @@ def test_rivals_need_a_start_and_the_same_model(work, capsys):
     assert run(CONTEXTS, exp_name="wide", hidden_width=9) == 0
     assert run(CONTEXTS, initial_weights=FIRST, rivals="experiments/wide/checkpoints/checkpoint.pth.tar") == 2
     assert "rivals 'experiments/wide" in capsys.readouterr().err
+    assert run(CONTEXTS, exp_name="diagonal", taps="diagonal") == 0
+    diagonal = "experiments/diagonal/checkpoints/checkpoint.pth.tar"
+    for places in ({"initial_weights": FIRST, "rivals": diagonal}, {"initial_weights": diagonal, "rivals": FIRST}):
+        assert run(CONTEXTS, **places) == 2, "a network that loses taps codes nothing as it did"
+        assert "of another model" in capsys.readouterr().err
+    assert run(CONTEXTS, initial_weights=FIRST, rivals="none.pth.tar") == 2
+    assert "'none.pth.tar' cannot be read" in capsys.readouterr().err

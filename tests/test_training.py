@@ -21,6 +21,7 @@ import utils.files
 import utils.learning_log
 import utils.training
 from datasets.augmentation import Augmentation
+from datasets.image_set import ImageSet
 from datasets.published_crops import PublishedCrop, centre_crop
 from datasets.training_samples import ContextPool, PatchPool, _gathered
 from main import main
@@ -44,7 +45,9 @@ from tests.training_cases import (
 from utils.distributed import Processes
 from utils.learning_log import curves_png
 from utils.schedule import validation_decay, warmup_cosine
+from utils.stopping import StopRequest
 from utils.training import Training, batch_bits
+from utils.validation import image_bpsp, mean_rate, validation_rates
 
 __all__ = ["work"]  # a fixture
 REPOSITORY = Path(__file__).parent.parent
@@ -432,3 +435,16 @@ def test_coarse_colour_keeps_brightness_and_sharpening_adds_contrast():
     assert np.array_equal(changed(), image)
     gray = image[:, :, :1]
     assert np.array_equal(Augmentation("none", half_colour=1.0)(gray, 32, np.random.default_rng(2)), gray)
+
+
+def test_a_network_without_numbers_is_not_taken_for_an_image_without(work):
+    images = ImageSet(sorted(Path("valid").iterdir()), 3)
+    net = ContextNet(ModelDescription(widths=(8,)))
+    net.reset_parameters(torch.Generator().manual_seed(1))
+    Path("valid/10.png").write_bytes(b"no longer an image")
+    rates = validation_rates(net, images, None, Processes(), StopRequest())
+    assert rates[:, 1].tolist() == [0, 1]
+    assert mean_rate(rates) == pytest.approx(image_bpsp(net, photograph(11), None))
+    with torch.no_grad():
+        net.layers[0].bias[0] = float("nan")
+    assert np.isnan(mean_rate(validation_rates(net, images, None, Processes(), StopRequest())))

@@ -14,6 +14,9 @@ from models.checkpoint import read_checkpoint
 from utils.errors import ModelError, RequestError
 from utils.files import write_whole
 
+#: Settings that older checkpoints do not have, and what they stand for.
+SINCE_ADDED = {"sharpen": 0.0, "half_colour": 0.0, "rivals": []}
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -64,7 +67,8 @@ class Experiment:
         payload = read_checkpoint(self.last)
         if not isinstance(payload.get("settings"), dict) or not isinstance(payload.get("progress"), dict):
             raise ModelError(f"{self.last} holds no state to resume from; give it as initial_weights of a new exp_name")
-        changed = [name for name, value in settings.items() if payload["settings"].get(name, value) != value]
+        before = SINCE_ADDED | payload["settings"]
+        changed = [name for name, value in settings.items() if before.get(name) != value]
         if payload.get("description") != settings["description"]:
             raise ModelError(
                 f"{self.last} is of another model than this configuration describes; "

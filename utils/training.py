@@ -65,7 +65,7 @@ class Training:
     ) -> None:
         self.net, self.pool, self.valid, self.settings, self.experiment = net, pool, valid, settings, experiment
         self.notes, self.processes, self.announce, self.record = notes, processes, announce, record
-        self.rivals, self.rates_to_beat = rivals or [], None
+        self.rivals, self._rival_rates = rivals or [], []
         self.optimizer = settings.optimizer_of(net.parameters())
         self.share = processes.share(settings.batch_size)
         self.weight = (self.share.stop - self.share.start) / settings.batch_size
@@ -198,15 +198,19 @@ class Training:
         self.stepping.start()
 
     def _validation(self) -> float | None:
-        """The mean rate of the validation images, each coded by the network or by a rival where that is better."""
+        """The mean rate of the validation images, each coded by the network or by a rival where that is better; None
+        where a signal came."""
         common = (self.valid, self.settings.val_patch_size, self.processes, self.stop)
-        if self.rates_to_beat is None:
-            every = [validation_rates(rival, *common) for rival in self.rivals]
-            if any(rates is None for rates in every):
+        while len(self._rival_rates) < len(self.rivals):
+            rates = validation_rates(self.rivals[len(self._rival_rates)], *common)
+            if rates is None:
                 return None
-            self.rates_to_beat = torch.stack(every).min(0).values if every else torch.tensor(math.inf)
+            self._rival_rates.append(rates)
         rates = validation_rates(self.net, *common)
-        return None if rates is None else mean_rate(torch.minimum(rates, self.rates_to_beat))
+        if rates is None:
+            return None
+        rates[:, 0] = torch.stack([rates, *self._rival_rates])[:, :, 0].amin(0)
+        return mean_rate(rates)
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._begun

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 
@@ -30,26 +28,29 @@ def image_bpsp(net: ContextNet, image: np.ndarray, patch: int | None) -> float:
 def validation_rates(
     net: ContextNet, images: ImageSet, patch: int | None, processes: Processes, stop: StopRequest
 ) -> torch.Tensor | None:
-    """Rates of the images (N,) float64, each process taking its share of them; None where some process is to stop.
+    """Rates of the images and whether each counts, (N, 2) float64; None where some process is to stop.
 
-    An image that cannot be read is NaN (and listed in `images.skipped`).
+    Each process takes its share of them. An image that cannot be read does not count (and is listed in
+    `images.skipped`). Raises InputError where none can.
     """
-    rates = torch.zeros(len(images), dtype=torch.float64)
+    rates = torch.zeros(len(images), 2, dtype=torch.float64)
     for index in range(processes.rank, len(images), processes.count):
         if stop.wanted:
             break
         try:
-            rates[index] = image_bpsp(net, images.read(index), patch)
+            rates[index] = torch.tensor([image_bpsp(net, images.read(index), patch), 1.0])
         except InputError:
-            rates[index] = math.nan
-    found = torch.cat([rates, rates.new_tensor([float(stop.wanted)])])
+            continue
+    found = torch.cat([rates.flatten(), rates.new_tensor([float(stop.wanted)])])
     found = processes.add_up(found.to(next(net.parameters()).device)).cpu()
-    return None if found[-1] else found[:-1]
+    if found[-1]:
+        return None
+    rates = found[:-1].view(-1, 2)
+    if not rates[:, 1].any():
+        raise InputError("no validation image can be read; give others as valid_data")
+    return rates
 
 
 def mean_rate(rates: torch.Tensor) -> float:
-    """The mean of the images that could be read. Raises InputError where none could."""
-    readable = rates[~rates.isnan()]
-    if not len(readable):
-        raise InputError("no validation image can be read; give others as valid_data")
-    return float(readable.mean())
+    """The mean of the images that count."""
+    return float(rates[:, 0].sum() / rates[:, 1].sum())

@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 
 from coders.scan import Scan
-from models import fixed_mixture, fixed_tables, frozen
+from models import fixed_mixture, fixed_tables, frozen, neighbourhood
 from models.frozen import FrozenModel
 from models.neighbourhood import WEST
 from utils.errors import RequestError
@@ -34,8 +34,9 @@ def _module() -> ModuleType:
             f"the extension p59_native cannot be imported ({error}); build it with `make native`"
         ) from error
     theirs = getattr(p59_native, "constants", {})
-    ours = {name: getattr(fixed_mixture, name, getattr(frozen, name, None)) for name in theirs}
-    if not theirs or ours != theirs or not hasattr(p59_native, "advance"):
+    places = (fixed_mixture, frozen, neighbourhood)
+    ours = {name: next((getattr(place, name) for place in places if hasattr(place, name)), None) for name in theirs}
+    if "TOP" not in theirs or ours != theirs or not hasattr(p59_native, "advance"):
         raise ImportError("the extension p59_native was built from other sources; build it again with `make native`")
     return p59_native
 

@@ -26,7 +26,7 @@ from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import read_model
 from utils.errors import InputError, LosslessError
 from utils.evaluation.codecs import CODECS, OURS, Codec
-from utils.evaluation.rows import ADAPTED, Row
+from utils.evaluation.rows import ADAPTED, SEVERAL, Row
 
 #: Timings are the least of at most this many runs, and of no more once they took this many seconds together.
 REPEATS, REPEAT_SECONDS = 3, 3.0
@@ -196,9 +196,9 @@ def _checksum(image: np.ndarray) -> str:
 
 
 def names_of_models(models: Iterable[FrozenModel]) -> str:
-    """The names of models, shorter where there are several."""
-    names = [model.name for model in models]
-    return names[0] if len(names) == 1 else "+".join(name[:8] for name in names)
+    """As rows have them: each model once, shorter where there are several."""
+    names = list(dict.fromkeys(model.name for model in models))
+    return names[0] if len(names) == 1 else SEVERAL.join(name[:8] for name in names)
 
 
 @cache

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from coders.scan import SCANS
 from utils.evaluation.codecs import CODECS, OURS
 from utils.evaluation.published import PUBLISHED
-from utils.evaluation.rows import ADAPTED, Row
+from utils.evaluation.rows import ADAPTED, SEVERAL, Row
 
 #: The order codecs are shown in: the others as in their table, then ours by scan order.
 _PLACES = {name: place for place, name in enumerate([*CODECS, OURS])}
@@ -61,7 +61,12 @@ def label(row: Row, rows: list[Row]) -> str:
         return row.codec
     models = {other.model for other in rows if other.order == row.order and other.channels == row.channels}
     several = len(models - {""}) > 1
-    return f"{OURS} {row.order}" + (f" ({row.model[:8]})" if several else "")
+    return f"{OURS} {row.order}" + (f" ({name_in_tables(row.model)})" if several else "")
+
+
+def name_in_tables(model: str) -> str:
+    """Of one model the start of its fingerprint, of several the starts of all."""
+    return model if SEVERAL in model else model[:8]
 
 
 def grouped(rows: list[Row]) -> dict[str, list[Row]]:
@@ -175,6 +180,8 @@ def complexity_table(rows: list[Row]) -> Table:
         rate = _mean_rate(once_each([row for row in group if row in kodak]), images)
         for parameters, macs in sorted({(row.parameters, row.macs) for row in group}):
             figures = "computed from the model; rate measured" + ("; adapts to each image" if ADAPTED in codec else "")
+            count = max(row.model.count(SEVERAL) for row in group) + 1
+            figures += f"; of {count} such networks the best for each image" if count > 1 else ""
             lines.append((codec, f"{parameters:,}", f"{macs:,}", rate, figures))
     for other in PUBLISHED:
         macs = NOTHING if other.macs is None else f"{other.macs:,.0f}"

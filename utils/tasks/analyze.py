@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from coders.backends import backend_for
+from coders.backends import Backend
 from coders.container import PIXEL_LIMIT
 from coders.recorder import record
 from coders.scan import Scan
@@ -41,6 +41,7 @@ class AnalyzeTask:
     target: Path
     scan: Scan
     models: ModelChoice
+    backend: Backend
     device: str = "cpu"
     block: int = 32
     pixel_limit: int = PIXEL_LIMIT
@@ -65,7 +66,7 @@ def _analyze(path: Path, folder: Path, task: AnalyzeTask) -> None:
     image = samples_of(open_image(path, task.pixel_limit), task.pixel_limit)
     if image.dtype != np.uint8 or image.shape[2] not in CHANNEL_NAMES:
         raise InputError(f"image is {image.shape} {image.dtype}; 8-bit RGB and gray images are analyzed")
-    model = task.models.for_image(task.scan, backend_for(task.device), image).model
+    model = task.models.for_image(task.scan, task.backend, image).model
     recorded = record(image, model, task.scan, task.device)
     regions = regions_of(recorded.bits, task.block)
     headers, rows = _table(regions, recorded.bits)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from easydict import EasyDict
 
-from coders.backends import device_of
+from coders.backends import backend_for, device_of
 from coders.scan import SCANS, Scan
 from utils.config import Notes, listed, required
 from utils.errors import RequestError
@@ -65,6 +65,7 @@ def analyze_task(config: EasyDict, scan: Scan, models: ModelChoice) -> Callable[
         target=Path(required(config, "output_path", "give a directory for the pictures and tables")),
         scan=scan,
         models=models,
+        backend=backend_for(device_of(config.device), config.num_threads),
         device=device_of(config.device),
         block=config.block_size,
         pixel_limit=config.pixel_limit,

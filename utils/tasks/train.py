@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -74,6 +75,7 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
     valid = ImageSet(find_images(task.validation), description.channels, 1, "validation image", cache_bytes=cache)
     settings = task.settings.resolved(images.pixels)
     notes = settings.record(description.to_json(), images.fingerprint)
+    notes["rivals"] = [_digest(name) for name in (task.initial_weights, *task.rivals)] if task.rivals else []
     payload = None
     if task.resume:
         payload, changed = experiment.resume(notes)
@@ -82,10 +84,10 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
     elif processes.first:
         experiment.start(notes)
     net = _network(task).to(device)
-    rivals = [_weights(task, rival, "rivals").to(device) for rival in task.rivals]
+    rivals = [_same_model(task, rival, "rivals").to(device) for rival in task.rivals]
     excess = None
     if rivals:
-        excess = Specialty([_weights(task, task.initial_weights, "initial_weights").to(device), *rivals]).excess
+        excess = Specialty([_same_model(task, task.initial_weights, "initial_weights").to(device), *rivals]).excess
     make = ContextPool if settings.sampling == "contexts" else PatchPool
     pool: RotatingPool = make(
         images,
@@ -119,19 +121,29 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
 
 def _network(task: TrainTask) -> ContextNet:
     if task.initial_weights and not task.resume:
-        return _weights(task, task.initial_weights, "initial_weights")
+        return _same_model(task, task.initial_weights, "initial_weights", other_taps=not task.rivals)
     net = ContextNet(task.description)
     net.reset_parameters(torch.Generator().manual_seed(task.settings.seed))
     return net
 
 
-def _weights(task: TrainTask, name: str, key: str) -> ContextNet:
-    """The network of the checkpoint `name`, which `key` names, with the task's taps."""
+def _same_model(task: TrainTask, name: str, key: str, other_taps: bool = False) -> ContextNet:
+    """The network of the checkpoint `name`, which `key` names; with `other_taps` given the task's taps."""
     path = Path(name).expanduser()
-    net = with_taps(network_of(read_checkpoint(path), path), task.description.taps)
+    net = network_of(read_checkpoint(path), path)
+    if other_taps:
+        net = with_taps(net, task.description.taps)
     if net.description != task.description:
         raise ModelError(f"{key} {str(path)!r} are of another model than this configuration describes")
     return net
+
+
+def _digest(name: str) -> str:
+    """Of a file's contents: a run among rivals depends on them in every step."""
+    try:
+        return sha256(Path(name).expanduser().read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise ModelError(f"checkpoint {name!r} cannot be read ({error.strerror}); give another") from error
 
 
 def _report_images(training: Training) -> None:

@@ -99,6 +99,8 @@ NB_MODULE(p59_native, module) {
                "int16 multiply-accumulates a second in registers only.");
 
     nb::dict constants;
+    constants["TOP"] = Canvas::kTop;
+    constants["LEFT"] = Canvas::kSide;
     constants["MEAN_BITS"] = kMeanBits;
     constants["LOGIT_BITS"] = kLogitBits;
     constants["CROSS_BITS"] = kCrossBits;
