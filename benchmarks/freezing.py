@@ -1,6 +1,8 @@
 """What freezing costs: ideal bits of the frozen model against the float one, for several limits and margins.
 
-python -m benchmarks.freezing CHECKPOINT CALIBRATION_IMAGES TEST_IMAGES
+python -m benchmarks.freezing CALIBRATION_IMAGES TEST_IMAGES CHECKPOINT ...
+
+Of several checkpoints each image counts with the one whose float network codes it best.
 """
 
 from __future__ import annotations
@@ -23,21 +25,27 @@ CHOICES = [(2047, 1.5), (4095, 1.5), (8191, 1.2), (ACTIVATION_LIMIT, MARGIN), (8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
     parser.add_argument("calibration", help="directory of calibration images; at most 200 are read")
     parser.add_argument("images", help="directory of test images")
+    parser.add_argument("checkpoints", nargs="+", type=Path)
     parser.add_argument("--every", type=int, default=8, help="take every n-th test image (default 8)")
     options = parser.parse_args()
-    net = network_of(read_checkpoint(options.checkpoint), options.checkpoint)
-    channels, backend = net.description.channels, backend_for("cpu")
+    nets = [network_of(read_checkpoint(path), path) for path in options.checkpoints]
+    channels, backend = nets[0].description.channels, backend_for("cpu")
     files = find_images(options.calibration)
     calibration = [read_image(path, channels) for path in files[:: max(1, len(files) // 200)]]
     images = [read_image(path, channels) for path in find_images(options.images)[:: options.every]]
-    floats = np.array([image_bits(net, image, kinds=("coded",))["coded"].sum() / image.size for image in images])
+    every = [[image_bits(net, image, kinds=("coded",))["coded"].sum() / image.size for net in nets] for image in images]
+    best, floats = np.argmin(every, 1), np.min(every, 1)
     rows = []
     for limit, margin in CHOICES:
-        model = freeze(net, calibration, limit, margin)
-        frozen = np.array([backend.measure(image, model, SEQUENTIAL).sum() / image.size for image in images])
+        models = [freeze(net, calibration, limit, margin) for net in nets]
+        frozen = np.array(
+            [
+                backend.measure(image, models[index], SEQUENTIAL).sum() / image.size
+                for image, index in zip(images, best, strict=True)
+            ]
+        )
         cost = 100 * (frozen / floats - 1)
         rows.append([limit, margin, frozen.mean(), 100 * (frozen.mean() / floats.mean() - 1), cost.max()])
     print(f"{len(images)} images, float model {floats.mean():.5f} bpsp; {len(calibration)} calibration images")

@@ -15,7 +15,7 @@ from models.mixture import BITS, mixture_of
 from models.neighbourhood import gather_contexts, pad_image
 
 #: Pixels of an image that tell whose it is: their rates differ by some percent, and all networks see the same ones.
-SAMPLE = 512
+SAMPLE = 256
 
 
 class Specialty:
