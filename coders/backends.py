@@ -34,7 +34,7 @@ class Backend:
     encode      (image (H, W, C) uint8, model, scan) -> stream
     decode      (stream, H, W, model, scan) -> image
     measure     ideal bits of an image, on the device
-    glance      the same for small images, on the host: it is done with them before a GPU has begun
+    glance      the same for small images, by one thread of the host: it is done before others have begun
     note        a line for the user where the slow path is in use, else None
     """
 
@@ -78,7 +78,7 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
                 stream, height, width, model, scan, threads
             ),
             measure,
-            measure,
+            _measure_on_host(1),
         )
     if threads is not None:
         torch.set_num_threads(threads)

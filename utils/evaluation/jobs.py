@@ -196,9 +196,10 @@ def _checksum(image: np.ndarray) -> str:
 
 
 def names_of_models(models: Iterable[FrozenModel]) -> str:
-    """As rows have them: each model once, shorter where there are several."""
+    """As rows have them, see Row: each model counts once."""
     names = list(dict.fromkeys(model.name for model in models))
-    return names[0] if len(names) == 1 else SEVERAL.join(name[:8] for name in names)
+    digest = blake2b("".join(names).encode(), digest_size=8).hexdigest()
+    return names[0] if len(names) == 1 else f"{digest}{SEVERAL}{len(names)}"
 
 
 @cache

@@ -17,8 +17,8 @@ from utils.errors import InputError, P59Error
 TIMING = "timing"
 #: Between order and steps where the network was fitted to each image: "wavefront, adapted 1000".
 ADAPTED = ", adapted "
-#: Between the models of a choice.
-SEVERAL = "+"
+#: Between a hash of the fingerprints of a choice's models and their number.
+SEVERAL = "x"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Row:
     """One image coded, decoded and compared by one codec. Units: bytes, seconds, bits per sub-pixel.
 
     codec           the codec; for ours with `order`, `model`, and `parameters` and `macs` of a pixel of one model
-    model           the fingerprint; of a choice of several models the starts of theirs, joined by SEVERAL
+    model           the fingerprint; of several, of which each image takes one, a hash of theirs, SEVERAL, and how many
     order           for ours, the scan order, after it ADAPTED and the steps of fitting where there were any
     channel_bits    for ours, ideal bits of each channel, joined by commas; of models that are not adapted
     pixels          checksum of the samples, so that results of another image of the same name are told apart

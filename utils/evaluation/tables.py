@@ -65,8 +65,9 @@ def label(row: Row, rows: list[Row]) -> str:
 
 
 def name_in_tables(model: str) -> str:
-    """Of one model the start of its fingerprint, of several the starts of all."""
-    return model if SEVERAL in model else model[:8]
+    """The start of a model's fingerprint, or of a choice's hash with the number of its models."""
+    fingerprint, several, count = model.partition(SEVERAL)
+    return f"{fingerprint[:8]}{several}{count}"
 
 
 def grouped(rows: list[Row]) -> dict[str, list[Row]]:
@@ -180,7 +181,7 @@ def complexity_table(rows: list[Row]) -> Table:
         rate = _mean_rate(once_each([row for row in group if row in kodak]), images)
         for parameters, macs in sorted({(row.parameters, row.macs) for row in group}):
             figures = "computed from the model; rate measured" + ("; adapts to each image" if ADAPTED in codec else "")
-            count = max(row.model.count(SEVERAL) for row in group) + 1
+            count = max(int(row.model.partition(SEVERAL)[2] or 1) for row in group)
             figures += f"; of {count} such networks the best for each image" if count > 1 else ""
             lines.append((codec, f"{parameters:,}", f"{macs:,}", rate, figures))
     for other in PUBLISHED:

@@ -50,14 +50,14 @@ def run(task: DecodeTask) -> int:
     return conclude(results)
 
 
-def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, int, str]:
+def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str]:
     data = _read(path)
     container = Container.from_bytes(data, task.pixel_limit)
     _check_size(container, task)
     picture = decode_picture(container, task.models.named, task.backend)
     write_whole(output, png_of(picture))
     pixels = container.height * container.width
-    return pixels, picture.samples.size, len(data), coding_of(container)
+    return pixels, picture.samples.size, len(data), *coding_of(container)
 
 
 def find_streams(source: Path) -> list[Path]:

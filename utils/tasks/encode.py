@@ -10,7 +10,7 @@ from pathlib import Path
 
 from coders.backends import Backend
 from coders.container import PIXEL_LIMIT, Container
-from coders.image_codec import decode_picture, encode_picture, scan_named
+from coders.image_codec import decode_picture, encode_picture, models_named, scan_named
 from coders.network_rows import Fit
 from coders.picture import Picture, same_picture
 from coders.planes import is_adapted
@@ -52,17 +52,21 @@ def run(task: EncodeTask) -> int:
     return conclude(run_files(partial(_encode_file, task), files, outputs, task.skip_existing, task.backend))
 
 
-def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str]:
+def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str]:
     picture = read_picture(path, task.pixel_limit)
     data, container = _encoded(picture, task)
     write_whole(output, data)
-    return picture.height * picture.width, picture.samples.size, len(data), coding_of(container)
+    return picture.height * picture.width, picture.samples.size, len(data), *coding_of(container)
 
 
-def coding_of(container: Container) -> str:
-    """The scan order and whether a model is adapted, for people; "plain" where no network is used."""
+def coding_of(container: Container) -> tuple[str, str]:
+    """For people: the scan order and whether a model is adapted, and the starts of the models' fingerprints.
+
+    "plain" and nothing where no network is used.
+    """
     scan, adapted = scan_named(container), any(map(is_adapted, container.planes))
-    return (scan.name if scan else "plain") + (", adapted" if adapted else "")
+    models = ", ".join(fingerprint[:4].hex() for fingerprint in models_named(container))
+    return (scan.name if scan else "plain") + (", adapted" if adapted else ""), models
 
 
 def _encoded(picture: Picture, task: EncodeTask) -> tuple[bytes, Container]:

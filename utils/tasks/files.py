@@ -84,7 +84,7 @@ def conclude(results: Results) -> int:
         pixels, size = (sum(row[column] for row in rows) for column in (1, 2))
         mean, seconds = sum(row[3] for row in rows) / len(rows), results.seconds
         total = [f"{len(rows)} files (mean bpsp)", pixels, size, mean, seconds, pixels / 1e6 / max(seconds, 1e-9)]
-        say(table([*rows, [*total, ""]], TIMING_HEADERS, TIMING_FORMATS))
+        say(table([*rows, [*total, "", ""]], TIMING_HEADERS, TIMING_FORMATS))
     elif not results.failures and not results.skipped:
         say("nothing to do")
     if results.skipped:

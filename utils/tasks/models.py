@@ -23,6 +23,8 @@ from utils.tasks.report import say
 
 #: At most this many images, spread over the given ones, calibrate a model.
 CALIBRATION_IMAGES = 200
+#: Up to so many models are announced with a line each.
+FEW_MODELS = 3
 
 
 @dataclass
@@ -98,12 +100,24 @@ class ModelChoice:
     def _remember(self, key, make: Callable[[], tuple[ChosenModel, ...]]) -> tuple[ChosenModel, ...]:
         with self._lock:
             if key not in self._known:
-                announced = {str(chosen) for models in self._known.values() for chosen in models}
+                known = {str(chosen) for models in self._known.values() for chosen in models}
                 self._known[key] = made = make()
-                for chosen in made:
-                    if str(chosen) not in announced:
-                        say(str(chosen))
+                new = [chosen for chosen in made if str(chosen) not in known]
+                for line in announced(new):
+                    say(line)
             return self._known[key]
+
+
+def announced(models: list[ChosenModel]) -> list[str]:
+    """A line for each model; one for all where they are many."""
+    if len(models) <= FEW_MODELS:
+        return [str(chosen) for chosen in models]
+    sizes = sorted({chosen.model.description.parameters for chosen in models})
+    first, last = models[0].source, models[-1].source.name
+    return [
+        f"{len(models)} models {first} ... {last} ({' or '.join(f'{size:,}' for size in sizes)} parameters each), "
+        "each image takes the one that suits it"
+    ]
 
 
 def _with_channels(models: tuple[ChosenModel, ...], channels: int) -> tuple[ChosenModel, ...]:

@@ -30,5 +30,5 @@ def timing_row(name: str, pixels: int, subpixels: int, size: int, seconds: float
     return [name, pixels, size, 8 * size / subpixels, seconds, pixels / 1e6 / max(seconds, 1e-9), *rest]
 
 
-TIMING_HEADERS = ["file", "pixels", "bytes", "bpsp", "seconds", "MP/s", "order"]
-TIMING_FORMATS = ["", "", "", ".4f", ".2f", ".2f", ""]
+TIMING_HEADERS = ["file", "pixels", "bytes", "bpsp", "seconds", "MP/s", "order", "model"]
+TIMING_FORMATS = ["", "", "", ".4f", ".2f", ".2f", "", ""]
