@@ -2,7 +2,7 @@
 
 python -m benchmarks.freezing CALIBRATION_IMAGES TEST_IMAGES CHECKPOINT ...
 
-Of several checkpoints each image counts with the one whose float network codes it best.
+Of several checkpoints each image counts with the one that codes it best, frozen as shipped.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from coders.backends import backend_for
+from coders.model_choice import best_model
 from coders.scan import SEQUENTIAL
 from datasets.images import find_images, read_image
 from models.checkpoint import network_of, read_checkpoint
@@ -29,17 +30,25 @@ def main() -> None:
     parser.add_argument("images", help="directory of test images")
     parser.add_argument("checkpoints", nargs="+", type=Path)
     parser.add_argument("--every", type=int, default=8, help="take every n-th test image (default 8)")
+    parser.add_argument("--shipped", action="store_true", help="only the limit and margin that freezing takes")
     options = parser.parse_args()
     nets = [network_of(read_checkpoint(path), path) for path in options.checkpoints]
     channels, backend = nets[0].description.channels, backend_for("cpu")
     files = find_images(options.calibration)
     calibration = [read_image(path, channels) for path in files[:: max(1, len(files) // 200)]]
     images = [read_image(path, channels) for path in find_images(options.images)[:: options.every]]
-    every = [[image_bits(net, image, kinds=("coded",))["coded"].sum() / image.size for net in nets] for image in images]
-    best, floats = np.argmin(every, 1), np.min(every, 1)
+    shipped = [freeze(net, calibration) for net in nets]
+    suited = [best_model(shipped, image, SEQUENTIAL, backend) for image in images]
+    best = [next(index for index, model in enumerate(shipped) if model is one) for one in suited]
+    floats = np.array(
+        [
+            image_bits(nets[index], image, kinds=("coded",))["coded"].sum() / image.size
+            for image, index in zip(images, best, strict=True)
+        ]
+    )
     rows = []
-    for limit, margin in CHOICES:
-        models = [freeze(net, calibration, limit, margin) for net in nets]
+    for limit, margin in [(ACTIVATION_LIMIT, MARGIN)] if options.shipped else CHOICES:
+        models = {index: freeze(nets[index], calibration, limit, margin) for index in set(best)}
         frozen = np.array(
             [
                 backend.measure(image, models[index], SEQUENTIAL).sum() / image.size
