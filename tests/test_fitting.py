@@ -185,7 +185,7 @@ def run(config: str, **overrides) -> int:
 def test_the_command_line_adapts(folder, capsys):
     given = {"test_data": "photo.png", "num_threads": 1, "device": "cpu"}
     assert run("encode_wavefront.json", bitstream_path="plain.p59", **given) == 0
-    assert run("encode_wavefront.json", bitstream_path="small.p59", adapt_steps=30, **given) == 0
+    assert run("encode_wavefront.json", bitstream_path="small.p59", adapt_steps=100, **given) == 0
     assert run("encode_wavefront.json", bitstream_path="none.p59", adapt_steps=0, **given) == 0
     plain, small, none = ((folder / f"{name}.p59").read_bytes() for name in ("plain", "small", "none"))
     assert (groups_adapted(plain), groups_adapted(small), none) == ([False], [True], plain)
@@ -199,7 +199,7 @@ def test_the_command_line_adapts(folder, capsys):
 
 
 def test_where_steps_have_no_effect_a_line_says_so(folder, capsys):
-    assert run("measure.json", adapt_steps=30, test_data="photo.png", device="cpu") == 0
+    assert run("measure.json", adapt_steps=100, test_data="photo.png", device="cpu") == 0
     assert "'adapt_steps' is ignored" in capsys.readouterr().out
 
 
@@ -208,7 +208,7 @@ def test_the_configuration_of_the_smallest_files(folder):
     config, notes = read_config(str(CONFIGS / "encode_smallest.json"), [])
     assert (config.adapt_steps, config.run_mode, notes) == (1000, "encode", [])
     given = {"test_data": "photo.png", "bitstream_path": "out", "device": "cpu", "num_threads": 1}
-    assert run("encode_smallest.json", adapt_steps=20, **given) == 0
+    assert run("encode_smallest.json", adapt_steps=100, **given) == 0
     assert groups_adapted((folder / "out" / "photo.p59").read_bytes()) == [True]
 
 
@@ -226,7 +226,7 @@ def test_wrong_numbers_of_steps_are_refused(folder, capsys, steps):
 def test_python_adapts():
     image = crop()
     plain = p59.encode(image, device="cpu", threads=1)
-    data = p59.encode(image, device="cpu", threads=1, adapt_steps=30, verify=True)
+    data = p59.encode(image, device="cpu", threads=1, adapt_steps=100, verify=True)
     assert groups_adapted(data) == [True]
     assert len(data) < len(plain)
     np.testing.assert_array_equal(p59.decode_array(data, device="cpu"), image)
@@ -238,7 +238,7 @@ def test_python_adapts():
 
 def test_pillow_adapts():
     image, buffer = Image.fromarray(crop()), io.BytesIO()
-    image.save(buffer, "P59", adapt_steps=30, threads=1, device="cpu")
+    image.save(buffer, "P59", adapt_steps=100, threads=1, device="cpu")
     assert groups_adapted(buffer.getvalue()) == [True]
     with Image.open(buffer) as opened:
         assert opened.tobytes() == image.tobytes()
