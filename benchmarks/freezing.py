@@ -26,7 +26,7 @@ CHOICES = [(2047, 1.5), (4095, 1.5), (8191, 1.2), (ACTIVATION_LIMIT, MARGIN), (8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("calibration", help="directory of calibration images; at most 200 are read")
+    parser.add_argument("calibration", help="directory of calibration images; of more than 400, 200 to 400 are read")
     parser.add_argument("images", help="directory of test images")
     parser.add_argument("checkpoints", nargs="+", type=Path)
     parser.add_argument("--every", type=int, default=8, help="take every n-th test image (default 8)")

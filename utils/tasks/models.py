@@ -21,7 +21,7 @@ from models.store import ChosenModel, chosen_model, find_checkpoint, model_for_f
 from utils.errors import InputError
 from utils.tasks.report import say
 
-#: At most this many images, spread over the given ones, calibrate a model.
+#: Where there are more images, so many or up to twice as many, spread over them, calibrate a model.
 CALIBRATION_IMAGES = 200
 #: Up to so many models are announced with a line each.
 FEW_MODELS = 3

@@ -166,7 +166,9 @@ def _conclude(training: Training, complete: bool) -> None:
         say("continue: the same command with resume_training=true")
         return
     order = "wavefront" if DIAGONAL.unknown & set(training.net.description.taps) else "diagonal"
-    say(f"done: best validation {training.best.valid_bpsp:.4f} bpsp at step {training.best.step:,}, {experiment.best}")
+    whose = " of the network and its rivals together" if training.rivals else ""
+    best = training.best
+    say(f"done: best validation{whose} {best.valid_bpsp:.4f} bpsp at step {best.step:,}, {experiment.best}")
     say(f"freeze: python main.py configs/freeze.json exp_name={name} calibration_data=IMAGES/")
     say(
         f"encode: python main.py configs/encode_{order}.json exp_name={name} checkpoint_file=model_best.safetensors "
