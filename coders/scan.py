@@ -14,7 +14,7 @@ import numpy as np
 
 from models.neighbourhood import Tap
 
-#: What stands in for a tap that an order does not know (SPEC section 3): the pixel at (-2, 1).
+#: What stands in for a tap that an order does not know: the pixel at (-2, 1), as published.
 SUBSTITUTE: Tap = (-2, 1)
 
 
@@ -22,18 +22,23 @@ SUBSTITUTE: Tap = (-2, 1)
 class Scan:
     """One scan order. `row_delay` None means the image's width, which makes every step one pixel.
 
-    code      its number in the file format
-    unknown   the causal taps that are not yet coded when a pixel is
+    `code` is its number in the file format.
     """
 
     name: str
     code: int
     row_delay: int | None
-    unknown: frozenset[Tap] = frozenset()
+
+    def knows(self, tap: Tap) -> bool:
+        """Whether the pixel at `tap` is coded in a step before the current pixel's."""
+        row, column = tap
+        if self.row_delay is None:
+            return tap < (0, 0)
+        return self.row_delay * row + column < 0
 
     def taps(self, taps: tuple[Tap, ...]) -> tuple[Tap, ...]:
-        """The taps to read for a model's `taps`: an unknown one is replaced by SUBSTITUTE."""
-        return tuple(SUBSTITUTE if tap in self.unknown else tap for tap in taps)
+        """The taps to read for a model's `taps`: one that is not known is replaced by SUBSTITUTE."""
+        return tuple(tap if self.knows(tap) else SUBSTITUTE for tap in taps)
 
     def steps(self, height: int, width: int) -> int:
         """Number of steps: W + row_delay * (H - 1)."""
@@ -69,7 +74,7 @@ def _joined(rows: list[np.ndarray], times: list[np.ndarray], delay: int) -> tupl
 
 SEQUENTIAL = Scan("sequential", 0, None)
 WAVEFRONT = Scan("wavefront", 1, 3)
-DIAGONAL = Scan("diagonal", 2, 1, frozenset({(-2, 2), (-1, 1), (-1, 2)}))
+DIAGONAL = Scan("diagonal", 2, 1)
 
 SCANS = {scan.name: scan for scan in (SEQUENTIAL, WAVEFRONT, DIAGONAL)}
 SCAN_OF_CODE = {scan.code: scan for scan in SCANS.values()}

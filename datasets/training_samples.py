@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from datasets.image_set import ImageSet
-from models.neighbourhood import LEFT, RIGHT, TOP, Tap, pad_image
+from models.neighbourhood import BOTTOM, LEFT, RIGHT, TOP, Tap, pad_image
 
 #: (image (H, W, C), side, generator) -> crop (side, side, C)
 Augment = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
@@ -105,7 +105,7 @@ class ContextPool(RotatingPool):
 
     def __init__(self, *arguments, **keywords) -> None:
         super().__init__(*arguments, **keywords)
-        shape = (self.size, TOP + self.side, LEFT + self.side + RIGHT, self.images.channels)
+        shape = (self.size, TOP + self.side + BOTTOM, LEFT + self.side + RIGHT, self.images.channels)
         self.crops = torch.empty(shape, dtype=torch.uint8, device=self.device)
 
     def _cut(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -139,7 +139,7 @@ class PatchPool(RotatingPool):
 
     def draw(self, step: int, share: slice) -> Sample:
         numbers = range(self.batch)[share]
-        shape = (len(numbers), TOP + self.side, LEFT + self.side + RIGHT, self.images.channels)
+        shape = (len(numbers), TOP + self.side + BOTTOM, LEFT + self.side + RIGHT, self.images.channels)
         crops = torch.empty(shape, dtype=torch.uint8)
         for place, number in enumerate(numbers):
             generator = np.random.default_rng([self.seed, DRAWS, step, number])
@@ -161,8 +161,8 @@ def _gathered(
     flat = crops.view(-1)
     runs = flat.as_strided((len(flat) // channels - width + 1, width * channels), (channels, 1))
     west = torch.from_numpy((crop * rows + row) * columns + column - LEFT).to(crops.device)
-    above = torch.arange(-TOP, 1, device=crops.device) * columns
-    window = runs.index_select(0, (west[:, None] + above).flatten()).view(len(west), -1, channels)
+    down = torch.arange(-TOP, BOTTOM + 1, device=crops.device) * columns
+    window = runs.index_select(0, (west[:, None] + down).flatten()).view(len(west), -1, channels)
     cells = torch.tensor([(dr + TOP) * width + dc + LEFT for dr, dc in (*taps, (0, 0))], device=crops.device)
     values = window.index_select(1, cells)
     return values[:, :-1], values[:, -1]

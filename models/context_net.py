@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from models.description import ModelDescription
-from models.neighbourhood import LEFT, RIGHT, TOP, WEST, Tap
+from models.neighbourhood import BOTTOM, LEFT, RIGHT, TOP, WEST
 
 LEAKY_SLOPE = 0.01
 
@@ -71,20 +71,20 @@ class ContextNet(nn.Module):
                     tensor.uniform_(-bound, bound, generator=generator)
 
 
-def with_taps(net: ContextNet, taps: tuple[Tap, ...]) -> ContextNet:
-    """The network with these taps: what it knows of the others is dropped, and new ones begin without effect.
+def with_taps_of(net: ContextNet, other: ModelDescription) -> ContextNet:
+    """The network with the taps of another model: what it knows of others is dropped, new ones begin without effect.
 
     A start for training a model that knows other pixels, as the diagonal order's does.
     """
     description = net.description
-    if taps == description.taps:
+    if other.taps == description.taps:
         return net
-    result = ContextNet(description.with_taps(taps))
+    result = ContextNet(description.seeing_as(other))
     state, channels = net.state_dict(), description.channels
     weight = state["layers.0.weight"]
     blocks = dict(zip(description.taps, weight.split(channels, 1), strict=True))
     unseen = torch.zeros_like(weight[:, :channels])
-    state["layers.0.weight"] = torch.cat([blocks.get(tap, unseen) for tap in taps], 1)
+    state["layers.0.weight"] = torch.cat([blocks.get(tap, unseen) for tap in other.taps], 1)
     result.load_state_dict(state)
     return result
 
@@ -99,11 +99,11 @@ def dense_outputs(net: ContextNet, image: torch.Tensor) -> torch.Tensor:
     if description.reference != "none" or description.padding != "zero":
         raise ValueError("a masked convolution needs reference 'none' and padding 'zero'")
     first = net.layers[0].weight
-    kernel = first.new_zeros(first.shape[0], description.channels, TOP + 1, LEFT + 1 + RIGHT)
+    kernel = first.new_zeros(first.shape[0], description.channels, TOP + 1 + BOTTOM, LEFT + 1 + RIGHT)
     for index, (row, column) in enumerate(description.taps):
         taps = slice(index * description.channels, (index + 1) * description.channels)
         kernel[:, :, TOP + row, LEFT + column] = first[:, taps]
-    x = torch.nn.functional.pad(image.to(first.dtype) / 255, (LEFT, RIGHT, TOP, 0))
+    x = torch.nn.functional.pad(image.to(first.dtype) / 255, (LEFT, RIGHT, TOP, BOTTOM))
     entered = x
     for index, (layer, (leaky, skip)) in enumerate(zip(net.layers, description.layer_roles, strict=True)):
         weight = kernel if index == 0 else layer.weight[:, :, None, None]

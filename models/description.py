@@ -66,6 +66,8 @@ class ModelDescription:
             problems.append(f"input_gain {self.input_gain}: allowed are 1 to 1024")
         if self.reference == "west" and WEST not in self.taps:
             problems.append("reference 'west' needs the tap (0, -1)")
+        if self.padding == "edge" and any(row > 0 for row, _ in self.taps):
+            problems.append("padding 'edge': taps of the next row need 'diagonal' or 'zero'")
         if problems:
             raise ValueError("model description: " + "; ".join(problems))
 
@@ -124,8 +126,9 @@ class ModelDescription:
         per_tap = np.where([tap == WEST for tap in self.taps], 1, self.input_gain) / 255
         return np.repeat(per_tap, self.channels)
 
-    def with_taps(self, taps: tuple[Tap, ...]) -> ModelDescription:
-        return replace(self, taps=taps)
+    def seeing_as(self, other: ModelDescription) -> ModelDescription:
+        """This description with the taps of another, and its padding, which follows from them."""
+        return replace(self, taps=other.taps, padding=other.padding)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))

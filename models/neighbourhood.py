@@ -18,51 +18,68 @@ CAUSAL_TAPS: tuple[Tap, ...] = (
     (0, -2), (0, -1),
 )  # fmt: skip
 
-#: What the diagonal order knows: nine of the window, and three outside it in place of what lies to the north-east.
+#: Twelve pixels that the diagonal order knows. It has none of the north-east, but some of the next row.
 DIAGONAL_TAPS: tuple[Tap, ...] = (
     (-3, 1), (-3, 2),
-    (-2, -2), (-2, -1), (-2, 0), (-2, 1),
+    (-2, -1), (-2, 0), (-2, 1),
     (-1, -2), (-1, -1), (-1, 0),
-    (0, -3), (0, -2), (0, -1),
+    (0, -2), (0, -1),
+    (1, -3), (1, -2),
 )  # fmt: skip
 
 WEST: Tap = (0, -1)
 
-#: Widths of the border that the taps can reach: rows above, columns left and right.
-TOP, LEFT, RIGHT = 3, 3, 2
+#: Widths of the border that the taps can reach: rows above and below, columns left and right.
+TOP, BOTTOM, LEFT, RIGHT = 3, 1, 3, 2
 
-#: The taps that a model may have.
-ALLOWED_TAPS = frozenset((*CAUSAL_TAPS, *DIAGONAL_TAPS))
+#: The taps that a model may have: those of earlier pixels of the same row and of earlier rows, and those of the next
+#: row that lie on an earlier diagonal.
+ALLOWED_TAPS = frozenset(
+    (row, column)
+    for row in range(-TOP, BOTTOM + 1)
+    for column in range(-LEFT, RIGHT + 1)
+    if row < 0 or row + column < 0
+)
 
 #: How pixels outside the image read. "zero" is the published rule. "edge" continues the image causally: left of
 #: row i stands pixel (i-1, 0), right of row i pixel (i, W-1), above the image (and left of row 0) mid-grey 128.
-PADDINGS = ("zero", "edge")
+#: "diagonal" is "edge" for taps of the next row too: k columns left of row i stands pixel (i-k, 0), k rows below
+#: column j pixel (H-1, j+k), which lie on the same diagonal; grey where there is no such pixel.
+PADDINGS = ("zero", "edge", "diagonal")
 MID_GREY = 128
 
 
 def pad_image(image: np.ndarray, padding: str) -> np.ndarray:
-    """Return `image` (H, W, C) with its border, shape (TOP + H, LEFT + W + RIGHT, C), same dtype."""
+    """Return `image` (H, W, C) with its border, shape (TOP + H + BOTTOM, LEFT + W + RIGHT, C), same dtype."""
     height, width, channels = image.shape
-    padded = np.zeros((TOP + height, LEFT + width + RIGHT, channels), image.dtype)
-    if padding == "edge":
-        padded[: TOP + 1] = MID_GREY
-        padded[TOP + 1 :, :LEFT] = image[:-1, :1]
-        padded[TOP:, LEFT + width :] = image[:, -1:]
-    elif padding != "zero":
+    below, right = TOP + height, LEFT + width
+    padded = np.zeros((below + BOTTOM, right + RIGHT, channels), image.dtype)
+    if padding not in PADDINGS:
         raise ValueError(f"padding {padding!r}: allowed are {', '.join(PADDINGS)}")
-    padded[TOP:, LEFT : LEFT + width] = image
+    if padding != "zero":
+        padded[:] = MID_GREY
+        padded[TOP:below, right:] = image[:, -1:]
+    if padding == "edge":
+        padded[TOP + 1 : below, :LEFT] = image[:-1, :1]
+    elif padding == "diagonal":
+        for distance in range(1, LEFT + 1):
+            cells = padded[TOP + distance :, LEFT - distance]
+            cells[:] = image[: len(cells), 0]
+        for distance in range(1, BOTTOM + 1):
+            padded[below + distance - 1, LEFT : right - distance] = image[-1, distance:]
+    padded[TOP:below, LEFT:right] = image
     return padded
 
 
 class Canvas:
     """A padded image that may be filled pixel by pixel; its border follows from the pixels already put.
 
-    padded      (TOP + H, LEFT + W + RIGHT, C) uint8 tensor
+    padded      (TOP + H + BOTTOM, LEFT + W + RIGHT, C) uint8 tensor
     """
 
     def __init__(self, padded: torch.Tensor, padding: str) -> None:
         self.padded, self.padding = padded, padding
-        self.height, self.width = padded.shape[0] - TOP, padded.shape[1] - LEFT - RIGHT
+        self.height, self.width = padded.shape[0] - TOP - BOTTOM, padded.shape[1] - LEFT - RIGHT
 
     @classmethod
     def of(cls, image: np.ndarray, padding: str) -> Canvas:
@@ -77,21 +94,31 @@ class Canvas:
     def put(self, rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor) -> None:
         """Set the pixels (N, C) at (rows, columns), each (N,), and the border cells that continue them."""
         self.padded[rows + TOP, columns + LEFT] = values
+        if self.padding == "zero":
+            return
+        last, first = columns == self.width - 1, columns == 0
+        self.padded[rows[last] + TOP, LEFT + self.width :] = values[last, None]
         if self.padding == "edge":
-            last = columns == self.width - 1
-            self.padded[rows[last] + TOP, LEFT + self.width :] = values[last, None]
-            first = (columns == 0) & (rows < self.height - 1)
+            first &= rows < self.height - 1
             self.padded[rows[first] + TOP + 1, :LEFT] = values[first, None]
+            return
+        for distance in range(1, LEFT + 1):
+            inside = first & (rows + distance < self.height + BOTTOM)
+            self.padded[rows[inside] + TOP + distance, LEFT - distance] = values[inside]
+        for distance in range(1, BOTTOM + 1):
+            inside = (rows == self.height - 1) & (columns >= distance)
+            self.padded[self.height + TOP + distance - 1, columns[inside] + LEFT - distance] = values[inside]
 
     def image(self) -> np.ndarray:
         """The image (H, W, C) uint8 without its border."""
-        return self.padded[TOP:, LEFT : LEFT + self.width].numpy()
+        return self.padded[TOP : TOP + self.height, LEFT : LEFT + self.width].numpy()
 
 
 def gather_contexts(
     padded: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, taps: tuple[Tap, ...]
 ) -> torch.Tensor:
-    """Contexts of the pixels at (`rows`, `columns`), each (N,), of a padded image (TOP + H, LEFT + W + RIGHT, C).
+    """Contexts of the pixels at (`rows`, `columns`), each (N,), of a padded image
+    (TOP + H + BOTTOM, LEFT + W + RIGHT, C).
 
     Returns (N, T, C) in the image's dtype.
     """

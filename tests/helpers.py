@@ -88,6 +88,14 @@ def source_of(row: int, column: int, height: int, width: int, padding: str) -> t
         return 0
     if row < 0:
         return 128
+    if padding == "diagonal" and (column < 0 or row >= height):
+        along = row + column  # of all pixels on this diagonal the lowest
+        if along < 0:
+            return 128
+        lowest = min(along, height - 1)
+        return (lowest, along - lowest) if along - lowest < width else 128
+    if row >= height:
+        return 128
     if column < 0:
         return (row - 1, 0) if row > 0 else 128
     return row, width - 1

@@ -20,7 +20,7 @@ from coders import codec, native
 from coders.scan import SCANS, Scan
 from models.description import ModelDescription
 from models.frozen import INPUT_LIMIT, INT32_MAX, FrozenLayer, FrozenModel
-from models.neighbourhood import ALLOWED_TAPS, CAUSAL_TAPS, WEST
+from models.neighbourhood import ALLOWED_TAPS, CAUSAL_TAPS, PADDINGS, WEST
 from tests.helpers import random_image
 
 WIDTHS = (1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 48, 64, 100, 128, 130)
@@ -59,7 +59,7 @@ def random_description(generator: np.random.Generator) -> ModelDescription:
         residual=residual,
         reference=str(generator.choice(("none", "west"))) if WEST in taps else "none",
         scales=str(generator.choice(("clamped", "exponential"))),
-        padding=str(generator.choice(("zero", "edge"))),
+        padding=str(generator.choice(("zero", "diagonal") if any(row > 0 for row, _ in taps) else PADDINGS)),
     )
 
 

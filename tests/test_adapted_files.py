@@ -38,9 +38,9 @@ from utils.errors import FormatError, LosslessError
 
 BACKEND = backend_for("cpu", 1)
 MODELS = {name: random_frozen(description, seed=7) for name, description in TINY.items()}
-NINE_TAPS = tuple(tap for tap in CAUSAL_TAPS if tap not in DIAGONAL.unknown)
+NINE_TAPS = tuple(tap for tap in CAUSAL_TAPS if DIAGONAL.knows(tap))
 MODELS["nine taps"] = random_frozen(ModelDescription(taps=NINE_TAPS, widths=(8,)))
-MODELS["diagonal taps"] = random_frozen(ModelDescription(taps=DIAGONAL_TAPS, widths=(8,)))
+MODELS["diagonal taps"] = random_frozen(ModelDescription(taps=DIAGONAL_TAPS, padding="diagonal", widths=(8,)))
 ALL_SCANS = pytest.mark.parametrize("scan", SCANS.values(), ids=SCANS)
 EACH_MODEL = pytest.mark.parametrize("name", MODELS)
 

@@ -28,9 +28,9 @@ from tests.helpers import ROOT, SIZES, TINY, random_frozen, random_image, whole_
 
 MODELS = {name: random_frozen(description, seed=7) for name, description in TINY.items()}
 #: Knows only what the diagonal knows.
-NINE_TAPS = tuple(tap for tap in CAUSAL_TAPS if tap not in DIAGONAL.unknown)
+NINE_TAPS = tuple(tap for tap in CAUSAL_TAPS if DIAGONAL.knows(tap))
 MODELS["nine taps"] = random_frozen(ModelDescription(taps=NINE_TAPS, widths=(8,)))
-MODELS["diagonal taps"] = random_frozen(ModelDescription(taps=DIAGONAL_TAPS, widths=(8,)))
+MODELS["diagonal taps"] = random_frozen(ModelDescription(taps=DIAGONAL_TAPS, padding="diagonal", widths=(8,)))
 MODELS["no west"] = random_frozen(ModelDescription(taps=((-1, 0), (-2, 2)), widths=(4,), reference="none"))
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from models.checkpoint import network_of, read_checkpoint
-from models.context_net import ContextNet, dense_outputs, integer_inputs, with_taps
+from models.context_net import ContextNet, dense_outputs, integer_inputs, with_taps_of
 from models.description import PUBLISHED, ModelDescription
 from models.neighbourhood import CAUSAL_TAPS, DIAGONAL_TAPS, WEST, gather_contexts, pad_image
 from tests.helpers import random_image
@@ -130,6 +130,7 @@ def test_initial_weights_depend_on_the_seed_alone():
         {"channels": 2}, {"mixtures": 0}, {"mixtures": 11}, {"widths": ()}, {"widths": (0,)}, {"widths": (2000,)},
         {"widths": (8, 8), "residual": True}, {"widths": (8, 8, 9), "residual": True}, {"taps": ()},
         {"taps": ((0, 0),)}, {"taps": ((0, 1),)}, {"taps": (WEST, WEST)}, {"taps": ((-1, 0),)}, {"reference": "north"},
+        {"taps": (WEST, (1, -2))}, {"taps": (WEST, (1, -1)), "padding": "zero"},
         {"scales": "linear"}, {"padding": "reflect"}, {"input_gain": 0},
         {"channels": 3.0}, {"channels": True}, {"mixtures": 2.5}, {"mixtures": 3.0}, {"residual": 1},
         {"input_gain": 64.5}, {"input_gain": float("nan")}, {"widths": (8.0,)}, {"reference": None},
@@ -282,10 +283,13 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
 def test_other_taps_keep_the_weights_of_the_common_ones():
     net = ContextNet(ModelDescription(widths=(8, 8)))
     net.reset_parameters(torch.Generator().manual_seed(1))
-    other = with_taps(net, DIAGONAL_TAPS)
-    assert other.description == ModelDescription(widths=(8, 8), taps=DIAGONAL_TAPS)
-    assert with_taps(net, CAUSAL_TAPS) is net
-    values = torch.randint(0, 256, (50, len(CAUSAL_TAPS) + 3, 3), generator=torch.Generator().manual_seed(2)).byte()
+    wanted = ModelDescription(taps=DIAGONAL_TAPS, padding="diagonal")
+    other = with_taps_of(net, wanted)
+    assert other.description == ModelDescription(widths=(8, 8), taps=DIAGONAL_TAPS, padding="diagonal")
+    assert with_taps_of(net, ModelDescription()) is net
+    values = torch.randint(
+        0, 256, (50, len({*CAUSAL_TAPS, *DIAGONAL_TAPS}), 3), generator=torch.Generator().manual_seed(2)
+    ).byte()
     pixels = dict(zip(sorted(set(CAUSAL_TAPS + DIAGONAL_TAPS)), values.unbind(1), strict=True))
     # Differences of 0 switch an input off, so dropped taps equal to the west pixel must not matter; new ones never do.
     before = [pixels[tap] if tap in DIAGONAL_TAPS else pixels[WEST] for tap in CAUSAL_TAPS]

@@ -28,7 +28,7 @@ from main import main
 from models.checkpoint import network_of
 from models.context_net import ContextNet
 from models.description import PUBLISHED, ModelDescription
-from models.neighbourhood import CAUSAL_TAPS, DIAGONAL_TAPS, LEFT, RIGHT, TOP
+from models.neighbourhood import BOTTOM, CAUSAL_TAPS, DIAGONAL_TAPS, LEFT, RIGHT, TOP
 from tests.training_cases import (
     CONTEXTS,
     SAMPLINGS,
@@ -176,7 +176,11 @@ def test_published_crops_are_windows_of_the_image_or_their_mirror_images():
 def test_contexts_are_the_pixels_at_the_taps(work, taps):
     """Every context of a batch against single look-ups in the padded crops, the outermost positions among them."""
     crops = torch.randint(
-        0, 256, (2, TOP + 4, LEFT + 4 + RIGHT, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+        0,
+        256,
+        (2, TOP + 4 + BOTTOM, LEFT + 4 + RIGHT, 3),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(0),
     )
     crop, row, column = (index.ravel() for index in np.mgrid[0:2, TOP : TOP + 4, LEFT : LEFT + 4])
     contexts, pixels = _gathered(crops, crop, row, column, taps)

@@ -120,7 +120,12 @@ KEYS: dict[str, Key] = {
     "scales": Key(
         (str,), None, "scales of the mixture; default exponential with west, else clamped", ("clamped", "exponential")
     ),
-    "padding": Key((str,), None, "pixels outside the image; default edge with west, else zero", ("zero", "edge")),
+    "padding": Key(
+        (str,),
+        None,
+        "pixels outside the image; default zero; with west edge, or diagonal as the taps are",
+        ("zero", "edge", "diagonal"),
+    ),
     "input_gain": Key((int,), 64, "factor of the differences from the west pixel", least=1, most=1024),
     "taps": Key(
         (str,),

@@ -177,7 +177,7 @@ def _prepare(model: FrozenModel, instruction_set: str):
         limit=model.limit,
         relative_to_west=description.reference == "west",
         clamped_scales=description.scales == "clamped",
-        edge_padding=description.padding == "edge",
+        padding=description.padding,
         layers=layers,
         exp2=fixed_tables.exp2_table(),
         mantissas=fixed_tables.scale_mantissas(),

@@ -31,6 +31,7 @@ def description_of(config: EasyDict) -> ModelDescription:
     """The model that the configuration asks to train. Raises RequestError where there is none such."""
     west = config.reference == "west"
     layers = config.hidden_layers or (7 if config.res_con else 4)
+    continued = "diagonal" if config.taps == "diagonal" else "edge"
     try:
         return ModelDescription(
             taps=DIAGONAL_TAPS if config.taps == "diagonal" else CAUSAL_TAPS,
@@ -41,7 +42,7 @@ def description_of(config: EasyDict) -> ModelDescription:
             reference=config.reference,
             scales=config.scales or ("exponential" if west else "clamped"),
             input_gain=config.input_gain,
-            padding=config.padding or ("edge" if west else "zero"),
+            padding=config.padding or (continued if west else "zero"),
         )
     except ValueError as error:
         raise RequestError(str(error)) from error

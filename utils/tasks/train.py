@@ -14,7 +14,7 @@ from datasets.image_set import CACHE_BYTES, ImageSet
 from datasets.images import find_images
 from datasets.training_samples import ContextPool, PatchPool, RotatingPool
 from models.checkpoint import network_of, read_checkpoint
-from models.context_net import ContextNet, with_taps
+from models.context_net import ContextNet, with_taps_of
 from models.description import ModelDescription
 from models.specialty import Specialty
 from utils.distributed import Processes, joined
@@ -132,7 +132,7 @@ def _same_model(task: TrainTask, name: str, key: str, other_taps: bool = False) 
     path = Path(name).expanduser()
     net = network_of(read_checkpoint(path), path)
     if other_taps:
-        net = with_taps(net, task.description.taps)
+        net = with_taps_of(net, task.description)
     if net.description != task.description:
         raise ModelError(f"{key} {str(path)!r} are of another model than this configuration describes")
     return net
@@ -165,7 +165,7 @@ def _conclude(training: Training, complete: bool) -> None:
         say(f"stopped at step {training.step:,} of {training.settings.steps:,}; {experiment.last} is written")
         say("continue: the same command with resume_training=true")
         return
-    order = "wavefront" if DIAGONAL.unknown & set(training.net.description.taps) else "diagonal"
+    order = "diagonal" if all(map(DIAGONAL.knows, training.net.description.taps)) else "wavefront"
     whose = " of the network and its rivals together" if training.rivals else ""
     best = training.best
     say(f"done: best validation{whose} {best.valid_bpsp:.4f} bpsp at step {best.step:,}, {experiment.best}")

@@ -1,7 +1,8 @@
 // Decoding: the calling thread takes symbols off the stream in their order, all threads prepare them ahead of it.
 //
-// A step's pixels depend on earlier steps only, and in the step just before on no row below their own. Each channel of a
-// step is decoded from the first row to the last, so that what comes next can follow some rows behind: the network of the
+// A step's pixels depend on earlier steps only, and in the step just before on no row below their own, or the next one
+// where there are taps of it (`below_`). Each channel of a step is decoded from the first row to the last, so that what
+// comes next can follow some rows behind: the network of the
 // next step behind the last channel, and the looks around the mean (kernel.hpp, prepare) of a channel behind the one
 // before, whose values its means depend on.
 //
@@ -27,8 +28,9 @@ public:
         : task_(task),
           model_(task.model),
           scan_(task.scan),
-          canvas_(scan_.height, scan_.width, model_.channels, model_.edge_padding),
+          canvas_(scan_.height, scan_.width, model_.channels, model_.padding),
           reading_{canvas_.offsets(task.taps), task.west},
+          below_(rows_below(task.taps)),
           threads_(useful_threads(task)),
           chunk_(chunk_pixels(scan_.longest_step(), threads_)),
           decoder_(start_decoding(stream, size)) {
@@ -105,6 +107,13 @@ private:
         return chunk;
     }
 
+    // Rows below its own that a pixel depends on.
+    static int rows_below(const std::vector<Tap>& taps) {
+        int below = 0;
+        for (Tap tap : taps) below = std::max(below, tap.row);
+        return below;
+    }
+
     // Claim the chunk at `next`, if all it depends on is coded: its rows of the phase before, which for a step's first
     // channel is the last channel of the step before.
     bool claim(std::atomic<int64_t>& next, Chunk& chunk) {
@@ -112,7 +121,8 @@ private:
         do {
             chunk = chunk_at(claimed);
             if (chunk.step >= scan_.steps()) return false;
-            if (coded_.load(std::memory_order_acquire) < place(chunk.step, chunk.channel - 1, chunk.end)) return false;
+            const int64_t end = std::min(chunk.end + (chunk.channel == 0 ? below_ : 0), scan_.height);
+            if (coded_.load(std::memory_order_acquire) < place(chunk.step, chunk.channel - 1, end)) return false;
             if (chunk.end < scan_.end_row(chunk.step))
                 after = place(chunk.step, chunk.channel, chunk.end);
             else if (chunk.channel == 0 || chunk.channel == model_.channels - 1)
@@ -205,6 +215,7 @@ private:
     const Scan scan_;
     Canvas canvas_;
     const Reading reading_;
+    const int below_;
     const int threads_;
     const int chunk_;  // most rows of a chunk
     ArithmeticDecoder decoder_;

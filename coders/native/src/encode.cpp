@@ -227,7 +227,7 @@ struct Shares {
 };
 
 Canvas filled(const Task& task, const uint8_t* image) {
-    Canvas canvas(task.scan.height, task.scan.width, task.model.channels, task.model.edge_padding);
+    Canvas canvas(task.scan.height, task.scan.width, task.model.channels, task.model.padding);
     canvas.fill(image);
     return canvas;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "buffer.hpp"
+#include "scan.hpp"
 
 namespace p59 {
 
@@ -53,7 +54,8 @@ struct Tables {
 
 struct Description {
     int channels = 0, mixtures = 0, limit = 0;
-    bool relative_to_west = false, clamped_scales = false, edge_padding = false;
+    bool relative_to_west = false, clamped_scales = false;
+    Padding padding = Padding::zero;
 };
 
 struct Model : Description {

@@ -35,12 +35,19 @@ inline const Kernel* kernel_named(const std::string& name) {
     throw std::invalid_argument("instruction set '" + name + "' is not one of this machine");
 }
 
+inline Padding padding_named(const std::string& name) {
+    if (name == "zero") return Padding::zero;
+    if (name == "edge") return Padding::edge;
+    if (name == "diagonal") return Padding::diagonal;
+    throw std::invalid_argument("padding '" + name + "' is not one of zero, edge, diagonal");
+}
+
 class PyModel {
 public:
-    PyModel(int channels, int mixtures, int limit, bool relative_to_west, bool clamped_scales, bool edge_padding,
+    PyModel(int channels, int mixtures, int limit, bool relative_to_west, bool clamped_scales, const std::string& padding,
             const std::vector<LayerArrays>& layers, std::vector<int32_t> exp2, std::vector<int32_t> mantissas,
             std::vector<int32_t> thresholds, const std::vector<int32_t>& normal, const std::string& instruction_set)
-        : model_({channels, mixtures, limit, relative_to_west, clamped_scales, edge_padding}, packed(layers),
+        : model_({channels, mixtures, limit, relative_to_west, clamped_scales, padding_named(padding)}, packed(layers),
                  pack_tables(std::move(exp2), std::move(mantissas), std::move(thresholds), normal)) {
         const Kernel* wanted = kernel_named(instruction_set);
         bool reached = false;
@@ -75,9 +82,9 @@ public:
                   },
                   counters};
         for (auto [row, column] : taps) {
-            require((row == 0 && column < 0 && column >= -Canvas::kSide) ||
-                        (row < 0 && row >= -Canvas::kTop && column >= -Canvas::kSide && column <= Canvas::kSide),
-                    "taps: beyond the border of an image");
+            const bool before = row < 0 || row + column < 0;
+            const bool inside = -Canvas::kTop <= row && row <= Canvas::kBottom && std::abs(column) <= Canvas::kSide;
+            require(before && inside, "taps: beyond the border of an image, or not before the pixel");
             task.taps.push_back({row, column});
         }
         return task;

@@ -27,17 +27,23 @@ struct Tap {
     int row, column;
 };
 
-// A padded image, filled at once or pixel by pixel; the border continues the pixels already put ("edge") or is zero.
+enum class Padding { zero, edge, diagonal };
+
+// A padded image, filled at once or pixel by pixel; unless it is zero, the border continues the pixels already put.
 class Canvas {
 public:
-    static constexpr int kTop = 3, kSide = 3, kMidGrey = 128;
+    static constexpr int kTop = 3, kBottom = 1, kSide = 3, kMidGrey = 128;
 
-    Canvas(int64_t height, int64_t width, int channels, bool edge)
-        : height_(height), width_(width), channels_(channels), edge_(edge), stride_((width + 2 * kSide) * channels) {
+    Canvas(int64_t height, int64_t width, int channels, Padding padding)
+        : height_(height), width_(width), channels_(channels), padding_(padding),
+          stride_((width + 2 * kSide) * channels) {
         // Rows a multiple of a memory page apart would fall into the same cache sets, and a step touches many rows.
         if (stride_ % 1024 < 64) stride_ += 192;
-        bytes_ = Buffer<uint8_t>(size_t(height + kTop) * stride_ + 64);
-        if (edge) std::memset(bytes_.data(), kMidGrey, size_t(kTop) * stride_ + kSide * channels);
+        bytes_ = Buffer<uint8_t>(size_t(kTop + height + kBottom) * stride_ + 64);
+        if (padding == Padding::zero) return;
+        std::memset(bytes_.data(), kMidGrey, size_t(kTop) * stride_);
+        for (int row = 0; row < kSide && row < height + kBottom; ++row)
+            std::memset(pixel(row, -kSide), kMidGrey, kSide * channels);
     }
 
     uint8_t* pixel(int64_t row, int64_t column) {
@@ -54,10 +60,19 @@ public:
 
     // The border cells that continue the pixel at (row, column), which has just been put.
     void continue_border(int64_t row, int64_t column) {
-        if (!edge_) return;
+        if (padding_ == Padding::zero) return;
         const uint8_t* value = pixel(row, column);
         if (column == width_ - 1) repeat(pixel(row, width_), value);
-        if (column == 0 && row + 1 < height_) repeat(pixel(row + 1, -kSide), value);
+        if (padding_ == Padding::edge) {
+            if (column == 0 && row + 1 < height_) repeat(pixel(row + 1, -kSide), value);
+            return;
+        }
+        if (column == 0)
+            for (int distance = 1; distance <= kSide && row + distance < height_ + kBottom; ++distance)
+                std::memcpy(pixel(row + distance, -distance), value, channels_);
+        if (row == height_ - 1)
+            for (int distance = 1; distance <= kBottom && distance <= column; ++distance)
+                std::memcpy(pixel(row + distance, column - distance), value, channels_);
     }
 
     void fill(const uint8_t* image) {
@@ -66,6 +81,7 @@ public:
             continue_border(row, 0);
             if (width_ > 1) continue_border(row, width_ - 1);
         }
+        for (int64_t column = 1; column + 1 < width_; ++column) continue_border(height_ - 1, column);
     }
 
     void copy_to(uint8_t* image) const {
@@ -80,7 +96,7 @@ private:
 
     int64_t height_, width_;
     int channels_;
-    bool edge_;
+    Padding padding_;
     int64_t stride_;
     Buffer<uint8_t> bytes_;
 };
