@@ -2,13 +2,14 @@
 
 Every channel of every hidden layer gets its own scale, chosen from the range seen on calibration images; the scales
 are folded into the next layer's weights, whose rows then use as many bits as int16 and the 32-bit bound allow. The
-last layer is scaled to the units of models.fixed_mixture. Floats are used here and nowhere later: the result is the
-integer model itself, and what reads a file is always that.
+last layer is scaled to the units of models.fixed_mixture. models.rounding rounds. Floats are used here and nowhere
+later: the result is the integer model itself, and what reads a file is always that.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,9 +17,10 @@ import torch
 from models.context_net import LEAKY_SLOPE, ContextNet, integer_inputs
 from models.description import ModelDescription
 from models.fixed_mixture import CLAMPED_SCALE_BITS, CROSS_BITS, LOGIT_BITS, MEAN_BITS, SCALE_STEPS
-from models.frozen import INPUT_LIMIT, INT32_MAX, FrozenLayer, FrozenModel, rounding_half
+from models.frozen import INPUT_LIMIT, INT32_MAX, FrozenLayer, FrozenModel, IntegerLayer, rounding_half
 from models.mixture import LOG_SCALE_OFFSET, MEAN_GAIN, SCALE_MINIMUM
 from models.neighbourhood import gather_contexts, pad_image
+from models.rounding import ENOUGH, remaining_bias, rounded_rows
 from utils.errors import ModelError
 
 #: Hidden activations are integers of magnitude up to this. Together with MARGIN it was chosen by measuring the loss
@@ -43,19 +45,25 @@ def freeze(
     if not all(np.isfinite(array).all() for array in (*weights, *biases)):
         raise ModelError("freeze: the network has weights that are not finite; train it again")
     ranges = _tie_residual_scales(unit_ranges(net, images, limit), description)
+    inputs = _sample(images, description, min(CONTEXTS_PER_IMAGE, -(-ENOUGH // len(images))))
+    wanted = _results(net, inputs)
+    x = entered = inputs.double()
     unit_of_input, entering = description.input_scales, INPUT_LIMIT
     layers = []
     for index, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        leaky, skip = description.layer_roles[index]
-        if index < len(ranges):
-            unit = np.maximum(ranges[index], 1e-6) * margin
-            offset, fixed = np.zeros_like(unit), skip or (description.residual and index == 0)
-        else:
+        (leaky, skip), last = description.layer_roles[index], index == len(ranges)
+        if last:
             gain, offset = output_units(description)
             unit, fixed = 1 / gain, True
-        layer, unit = _freeze_layer(weight * unit_of_input, bias / unit + offset, unit, entering, fixed, leaky, skip)
+        else:
+            unit = np.maximum(ranges[index], 1e-6) * margin
+            offset, fixed = np.zeros_like(unit), skip or (description.residual and index == 0)
+        rows = _scaled(weight * unit_of_input, bias / unit + offset, unit, entering, fixed)
+        results = wanted[index].double().numpy() / rows.unit + offset
+        layer = _rounded(rows, entering, x.numpy(), results - entered.numpy() if skip else results, leaky, skip)
         layers.append(layer)
-        unit_of_input, entering = unit, limit
+        entered, x = x, IntegerLayer(layer, limit, last)(x, entered)
+        unit_of_input, entering = rows.unit, limit
     return FrozenModel(description, tuple(layers), limit)
 
 
@@ -89,14 +97,29 @@ def unit_ranges(net: ContextNet, images: list[np.ndarray], limit: int) -> list[n
         needed = np.maximum(sums.amax(0).double().numpy(), -sums.amin(0).double().numpy() * slope) / limit
         np.maximum(units[index], needed, out=units[index])
 
-    generator = np.random.default_rng(0)
+    for image in images:
+        net(_sample([image], net.description, CONTEXTS_PER_IMAGE), observe)
+    return units
+
+
+def _sample(images: list[np.ndarray], description: ModelDescription, most: int) -> torch.Tensor:
+    """Inputs (N, I) int16 of contexts anywhere in the images, of each at most so many."""
+    generator, inputs = np.random.default_rng(0), []
     for image in images:
         height, width = image.shape[:2]
-        padded = torch.from_numpy(pad_image(image, net.description.padding))
-        chosen = torch.from_numpy(generator.integers(0, height * width, min(CONTEXTS_PER_IMAGE, height * width)))
-        contexts = gather_contexts(padded, chosen // width, chosen % width, net.description.taps)
-        net(integer_inputs(contexts, net.description)[0], observe)
-    return units
+        padded = torch.from_numpy(pad_image(image, description.padding))
+        chosen = torch.from_numpy(generator.integers(0, height * width, min(most, height * width)))
+        contexts = gather_contexts(padded, chosen // width, chosen % width, description.taps)
+        inputs.append(integer_inputs(contexts, description)[0])
+    return torch.cat(inputs)
+
+
+@torch.no_grad()
+def _results(net: ContextNet, inputs: torch.Tensor) -> list[torch.Tensor]:
+    """What each layer makes of the inputs (N, I), before LeakyReLU: (N, width) for the hidden ones, then (N, K)."""
+    results = []
+    outputs = net(inputs, lambda _, sums: results.append(sums.clone()))
+    return [*results, outputs]
 
 
 def _tie_residual_scales(ranges: list[np.ndarray], description: ModelDescription) -> list[np.ndarray]:
@@ -107,19 +130,21 @@ def _tie_residual_scales(ranges: list[np.ndarray], description: ModelDescription
     return [stream if index % 2 == 0 else own for index, own in enumerate(ranges)]
 
 
-def _freeze_layer(
-    weight: np.ndarray,
-    bias: np.ndarray,
-    unit: np.ndarray,
-    entering: int,
-    fixed: bool,
-    leaky: bool,
-    skip: bool,
-) -> tuple[FrozenLayer, np.ndarray]:
-    """One layer: `weight` per integer input, `bias` already in output units, `unit` the wanted size of one output.
+@dataclass(frozen=True)
+class _Scaled:
+    """Rows of one layer, to be rounded: weight (K, I) and bias (K,) in units of unit / 2**shift, each (K,)."""
 
-    The sum is kept in units of unit / 2**shift, with the largest shift that int16 weights and the 32-bit bound allow.
-    Where even shift 0 is too fine and the unit is not `fixed`, the row's unit is enlarged. Returns the layer and units.
+    weight: np.ndarray
+    bias: np.ndarray
+    shift: np.ndarray
+    unit: np.ndarray
+
+
+def _scaled(weight: np.ndarray, bias: np.ndarray, unit: np.ndarray, entering: int, fixed: bool) -> _Scaled:
+    """`weight` per integer input, `bias` already in output units, `unit` the wanted size of one output.
+
+    The shift is the largest that int16 weights and the 32-bit bound allow. Where even shift 0 is too fine and the unit
+    is not `fixed`, the row's unit is enlarged.
     """
     rows = weight / unit[:, None]
     room = INT32_MAX - 2.0**24
@@ -133,8 +158,20 @@ def _freeze_layer(
             "train with a smaller learning rate or a gradient limit"
         )
     grown = np.minimum(finest, 1)
-    rows, bias, unit = rows * grown[:, None], bias * grown, unit / grown
     shift = np.clip(np.floor(np.log2(finest / grown)), 0, 24).astype(np.int64)
-    integers = np.rint(rows * np.exp2(shift)[:, None]).astype(np.int16)
-    biases = (np.rint(bias * np.exp2(shift)) + rounding_half(shift)).astype(np.int32)
-    return FrozenLayer(integers, biases, shift.astype(np.uint8), leaky, skip), unit
+    scale = grown * np.exp2(shift)
+    return _Scaled(rows * scale[:, None], bias * scale, shift, unit / grown)
+
+
+def _rounded(
+    rows: _Scaled, entering: int, inputs: np.ndarray, results: np.ndarray, leaky: bool, skip: bool
+) -> FrozenLayer:
+    """The integer layer with which inputs (N, I) give most nearly the results (N, K), in the rows' units."""
+    sums = results * np.exp2(rows.shift)
+    weight = rounded_rows(rows.weight, rows.bias, inputs, sums)
+    bias = remaining_bias(weight, inputs, sums)
+    bound = np.abs(weight).sum(1) * entering + np.abs(bias) + rounding_half(rows.shift) + 1
+    beyond = (np.abs(weight).max(1) > 32767) | (bound > INT32_MAX)
+    weight[beyond], bias[beyond] = np.rint(rows.weight[beyond]), rows.bias[beyond]
+    biases = (np.rint(bias) + rounding_half(rows.shift)).astype(np.int32)
+    return FrozenLayer(weight.astype(np.int16), biases, rows.shift.astype(np.uint8), leaky, skip)
