@@ -17,6 +17,7 @@ from coders.scan import Scan
 from models.adaptation import HIGHEST, LOWEST, Adaptation, LayerAdaptation, row_groups
 from models.description import ModelDescription
 from models.frozen import INPUT_LIMIT, FrozenLayer, FrozenModel
+from models.neighbourhood import DIAGONAL_TAPS
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -31,6 +32,7 @@ TINY = {
     "residual": ModelDescription(widths=(8, 8, 8), residual=True, mixtures=2),
     "gray": ModelDescription(widths=(6,), channels=1, mixtures=1),
     "gray zero": ModelDescription(widths=(6, 5), channels=1, mixtures=5, padding="zero", scales="clamped"),
+    "diagonal": ModelDescription(widths=(8,), taps=DIAGONAL_TAPS, padding="diagonal"),
 }
 
 

@@ -20,7 +20,7 @@ from coders.side_information import adaptation_to_bytes
 from models.adaptation import Adaptation, adapted
 from models.description import ModelDescription
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
-from models.neighbourhood import CAUSAL_TAPS, DIAGONAL_TAPS
+from models.neighbourhood import CAUSAL_TAPS
 from models.store import shipped_models
 from tests.batched_cases import at_once
 from tests.helpers import (
@@ -40,7 +40,6 @@ BACKEND = backend_for("cpu", 1)
 MODELS = {name: random_frozen(description, seed=7) for name, description in TINY.items()}
 NINE_TAPS = tuple(tap for tap in CAUSAL_TAPS if DIAGONAL.knows(tap))
 MODELS["nine taps"] = random_frozen(ModelDescription(taps=NINE_TAPS, widths=(8,)))
-MODELS["diagonal taps"] = random_frozen(ModelDescription(taps=DIAGONAL_TAPS, padding="diagonal", widths=(8,)))
 ALL_SCANS = pytest.mark.parametrize("scan", SCANS.values(), ids=SCANS)
 EACH_MODEL = pytest.mark.parametrize("name", MODELS)
 

@@ -23,14 +23,13 @@ from models.description import PUBLISHED, ModelDescription
 from models.fixed_mixture import cdf_points, channel_means, fixed_mixture
 from models.frozen import FrozenNet
 from models.model_file import model_to_bytes
-from models.neighbourhood import CAUSAL_TAPS, DIAGONAL_TAPS
+from models.neighbourhood import CAUSAL_TAPS
 from tests.helpers import ROOT, SIZES, TINY, random_frozen, random_image, whole_context
 
 MODELS = {name: random_frozen(description, seed=7) for name, description in TINY.items()}
 #: Knows only what the diagonal knows.
 NINE_TAPS = tuple(tap for tap in CAUSAL_TAPS if DIAGONAL.knows(tap))
 MODELS["nine taps"] = random_frozen(ModelDescription(taps=NINE_TAPS, widths=(8,)))
-MODELS["diagonal taps"] = random_frozen(ModelDescription(taps=DIAGONAL_TAPS, padding="diagonal", widths=(8,)))
 MODELS["no west"] = random_frozen(ModelDescription(taps=((-1, 0), (-2, 2)), widths=(4,), reference="none"))
 
 
