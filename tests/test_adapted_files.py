@@ -1,4 +1,4 @@
-"""Files that bring an adaptation of their network: bytes, round trips, when it is used, and damage."""
+"""Files that bring an adaptation of their network: bytes, round trips, when it is used, many at a time."""
 
 from __future__ import annotations
 
@@ -8,91 +8,25 @@ import numpy as np
 import pytest
 
 from coders import codec
-from coders.backends import backend_for, batched_backend
+from coders.backends import batched_backend
 from coders.batched import MODELS_KEPT, BatchedCoder
-from coders.container import MODE_NAMED, ChunkType, Container
+from coders.container import MODE_NAMED, Container
 from coders.image_codec import decode_picture, encode_image, encode_picture, models_named, scan_named
-from coders.network_rows import ADAPTED, NETWORK, WORTH_ADAPTING
+from coders.network_rows import NETWORK, WORTH_ADAPTING
 from coders.picture import Picture, same_picture
 from coders.planes import EXPANDED, ITSELF, ONE_CHANNEL, is_adapted
 from coders.scan import DIAGONAL, SCANS, WAVEFRONT
 from coders.side_information import adaptation_to_bytes
 from models.adaptation import Adaptation, adapted
-from models.description import ModelDescription
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
-from models.neighbourhood import CAUSAL_TAPS
 from models.store import shipped_models
+from tests.adapted_cases import BACKEND, MODELS, Given, always_worth, by_network, group_of, leb128, random_fit, suited
 from tests.batched_cases import at_once
-from tests.helpers import (
-    TINY,
-    decode_image,
-    flips,
-    image_of,
-    random_adaptation,
-    random_frozen,
-    random_image,
-    unadapted,
-    with_scales,
-)
-from utils.errors import FormatError, LosslessError
+from tests.helpers import decode_image, image_of, random_adaptation, random_image, unadapted, with_scales
 
-BACKEND = backend_for("cpu", 1)
-MODELS = {name: random_frozen(description, seed=7) for name, description in TINY.items()}
-NINE_TAPS = tuple(tap for tap in CAUSAL_TAPS if DIAGONAL.knows(tap))
-MODELS["nine taps"] = random_frozen(ModelDescription(taps=NINE_TAPS, widths=(8,)))
+__all__ = ["always_worth", "by_network"]  # fixtures
 ALL_SCANS = pytest.mark.parametrize("scan", SCANS.values(), ids=SCANS)
 EACH_MODEL = pytest.mark.parametrize("name", MODELS)
-
-
-class Given:
-    """A `fit` that returns an adaptation made before; remembers what it was asked."""
-
-    def __init__(self, adaptation: Adaptation) -> None:
-        self.adaptation, self.calls = adaptation, []
-
-    def __call__(self, image, model, taps) -> Adaptation:
-        self.calls.append((image, model, taps))
-        return self.adaptation
-
-
-def random_fit(model: FrozenModel, seed: int = 0, products: int = 2) -> Given:
-    """Numbers that make a difference: clamped scales have units of their own."""
-    offset = 9 if model.description.scales == "clamped" else 4
-    largest = 30 if model.description.channels == 3 else 20
-    return Given(random_adaptation(model.description, seed, products, largest, (offset, 6, 8)))
-
-
-@pytest.fixture(autouse=True)
-def worth(monkeypatch):
-    """Adapting is tried for the smallest images too."""
-    monkeypatch.setattr("coders.network_rows.WORTH_ADAPTING", 0)
-
-
-@pytest.fixture
-def by_network(monkeypatch):
-    """No plain coding is small."""
-    monkeypatch.setattr("coders.planes._quick", lambda form: bytes(1 << 20))
-    monkeypatch.setattr("coders.planes._thorough", lambda *_: ())
-
-
-def suited(model: FrozenModel, fit: Given, scan, height: int = 30, width: int = 37) -> np.ndarray:
-    """An image that the adapted model codes as well as any can be, and the model itself does not."""
-    return image_of(adapted(model, fit.adaptation), height, width, scan)
-
-
-def leb128(value: int) -> bytes:
-    return bytes((value,)) if value < 128 else bytes((value & 127 | 128,)) + leb128(value >> 7)
-
-
-def group_of(data: bytes) -> bytes:
-    (group,) = Container.from_bytes(data).planes
-    return group
-
-
-def with_group(data: bytes, group: bytes) -> bytes:
-    """The file with another coded group, all checksums but the pixels' made anew."""
-    container = Container.from_bytes(data)
-    return replace(container, chunks=((ChunkType.PLANES, group),)).to_bytes()
 
 
 # What is written.
@@ -231,73 +165,6 @@ def test_small_files_and_plain_ones_are_not_fitted(by_network, monkeypatch):
         flat, lambda _: None, WAVEFRONT, BACKEND
     )
     assert fit.calls == []
-
-
-# Damage.
-
-
-@pytest.fixture
-def damaged(by_network):
-    """model, file, and a function of (adaptation's bytes) that gives the file with these for its own."""
-    model = MODELS["gray"]
-    fit = random_fit(model)
-    data = encode_image(suited(model, fit, WAVEFRONT, 22, 23), model, WAVEFRONT, BACKEND, fit)
-    side, group = adaptation_to_bytes(fit.adaptation, model.description), group_of(data)
-    assert is_adapted(group)
-    start = 17 + len(leb128(len(side)))
-    stream = group[start + len(side) :]
-    return model, data, side, lambda other: with_group(data, group[:17] + leb128(len(other)) + other + stream)
-
-
-def test_a_damaged_adaptation_is_noticed(damaged):
-    """Checksums are right again but for the pixels': another form, other numbers, too few bytes, too many."""
-    model, data, side, file_with = damaged
-    image = decode_image(Container.from_bytes(file_with(side)), model, BACKEND)
-    assert file_with(side) == data
-    errors = {FormatError: 0, LosslessError: 0}
-    same = 0
-    for changed in [*(one for _, one in flips(side, range(len(side)))), *(side[:end] for end in range(len(side)))]:
-        try:
-            found = decode_image(Container.from_bytes(file_with(changed)), model, BACKEND)
-        except (FormatError, LosslessError) as error:
-            errors[type(error)] += 1
-        else:
-            same += 1
-            np.testing.assert_array_equal(found, image)
-    assert min(errors.values()) > 5
-    assert same < 40, "the end of the bytes, and spreads of what is all zero, mean little; the rest must be noticed"
-
-
-def test_numbers_too_large_for_integers_are_a_damaged_file(damaged):
-    model, _, _, file_with = damaged
-    largest = random_adaptation(model.description, 0, 15, 128, (15, 0, 0))
-    flat = replace(model, layers=tuple(replace(layer, shift=layer.shift * 0) for layer in model.layers))
-    container = Container.from_bytes(file_with(adaptation_to_bytes(largest, model.description)))
-    group = bytearray(container.planes[0])
-    group[1:17] = flat.fingerprint[:16]
-    container = replace(container, chunks=((ChunkType.PLANES, bytes(group)),))
-    with pytest.raises(FormatError, match="too large"):
-        decode_image(container, flat, BACKEND)
-
-
-def test_lengths_that_lie_and_unknown_codings_are_refused(damaged):
-    model, data, side, _ = damaged
-    group = group_of(data)
-    rest = group[17 + len(leb128(len(side))) :]
-    for length in (leb128(len(rest) + 1), leb128(1 << 40), b"\xff" * 9, b"\x80\x00", b""):
-        with pytest.raises((FormatError, LosslessError)):
-            decode_image(Container.from_bytes(with_group(data, group[:17] + length + rest)), model, BACKEND)
-    for end in range(1, 20):
-        with pytest.raises(FormatError):
-            decode_image(Container.from_bytes(with_group(data, group[:end])), model, BACKEND)
-    for coding in (14, 15):
-        with pytest.raises(FormatError, match="unknown coding"):
-            decode_image(Container.from_bytes(with_group(data, bytes((coding,)) + group[1:])), model, BACKEND)
-    for coding in (NETWORK + 1, ADAPTED, ADAPTED + 2):  # another order, or no adaptation
-        with pytest.raises((FormatError, LosslessError)):
-            decode_image(Container.from_bytes(with_group(data, bytes((coding,)) + group[1:])), model, BACKEND)
-    with pytest.raises(FormatError, match="give that model"):
-        decode_image(Container.from_bytes(data), MODELS["gray zero"], BACKEND)
 
 
 # Many images at a time.

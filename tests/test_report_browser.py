@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.test_evaluate import row_of
+from tests.evaluation_cases import row_of
 from utils.evaluation.codecs import CODECS, OURS
 from utils.evaluation.plots import plots_of
 from utils.evaluation.report import report_html

@@ -1,4 +1,4 @@
-"""Training: what a user relies on - the same result after a resume, alone or shared, and clear words when it fails."""
+"""Training: what a user relies on - networks that learn and can be used, logs, and clear words when it fails."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import errno
 import json
 import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,28 +17,12 @@ from PIL import Image
 import utils.files
 import utils.learning_log
 import utils.training
-from datasets.augmentation import Augmentation
 from datasets.image_set import ImageSet
-from datasets.published_crops import PublishedCrop, centre_crop
-from datasets.training_samples import ContextPool, PatchPool, _gathered
 from main import main
 from models.checkpoint import network_of
 from models.context_net import ContextNet
 from models.description import PUBLISHED, ModelDescription
-from models.neighbourhood import BOTTOM, CAUSAL_TAPS, DIAGONAL_TAPS, LEFT, RIGHT, TOP
-from tests.training_cases import (
-    CONTEXTS,
-    SAMPLINGS,
-    KilledError,
-    checkpoint,
-    disturb,
-    kill,
-    photograph,
-    pool_of,
-    run,
-    same_result,
-    work,
-)
+from tests.training_cases import CONTEXTS, REPOSITORY, checkpoint, photograph, run, work
 from utils.distributed import Processes
 from utils.learning_log import curves_png
 from utils.schedule import validation_decay, warmup_cosine
@@ -50,143 +31,6 @@ from utils.training import Training, batch_bits
 from utils.validation import image_bpsp, mean_rate, validation_rates
 
 __all__ = ["work"]  # a fixture
-REPOSITORY = Path(__file__).parent.parent
-
-
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-@pytest.mark.parametrize("step", [3, 10], ids="step{}".format)
-def test_a_stopped_and_resumed_run_equals_the_unbroken_one(work, monkeypatch, capsys, sampling, step):
-    """Ctrl-C before the first validation, and (step 10) after one where the next is about to begin."""
-    configuration = SAMPLINGS[sampling]
-    assert run(configuration, exp_name="unbroken") == 0
-    disturb(monkeypatch, step, lambda: signal.raise_signal(signal.SIGINT))
-    assert run(configuration, exp_name="broken") == 130
-    assert "resume_training=true" in capsys.readouterr().out
-    assert step <= checkpoint("broken")["iteration"] <= step + 1  # the signal is seen in the next step
-    assert not same_result(checkpoint("unbroken"), checkpoint("broken"))
-    assert run(configuration, exp_name="broken", resume_training=True) == 0
-    assert same_result(checkpoint("unbroken"), checkpoint("broken"))
-    assert same_result(checkpoint("unbroken", "model_best"), checkpoint("broken", "model_best"))
-
-
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_a_killed_and_resumed_run_equals_the_unbroken_one(work, monkeypatch, sampling):
-    configuration = SAMPLINGS[sampling]
-    assert run(configuration, exp_name="unbroken") == 0
-    disturb(monkeypatch, 8, kill)
-    with pytest.raises(KilledError):
-        run(configuration, exp_name="broken")
-    assert checkpoint("broken")["iteration"] == 5
-    assert run(configuration, exp_name="broken", resume_training=True) == 0
-    assert same_result(checkpoint("unbroken"), checkpoint("broken"))
-
-
-def test_the_seed_decides(work):
-    for name, seed in (("first", 1), ("again", 1), ("other", 2)):
-        assert run(CONTEXTS, exp_name=name, seed=seed) == 0
-    assert same_result(checkpoint("first"), checkpoint("again"))
-    assert not same_result(checkpoint("first"), checkpoint("other"))
-
-
-def test_a_stop_during_validation_resumes_with_that_validation(work, monkeypatch):
-    assert run(CONTEXTS, exp_name="unbroken") == 0
-    import utils.validation as validation
-
-    measure = validation.image_bits
-
-    def interrupted(*arguments):
-        signal.raise_signal(signal.SIGTERM)
-        monkeypatch.setattr(validation, "image_bits", measure)
-        return measure(*arguments)
-
-    monkeypatch.setattr(validation, "image_bits", interrupted)
-    assert run(CONTEXTS, exp_name="broken") == 130
-    assert checkpoint("broken")["iteration"] == 5
-    assert not checkpoint("broken")["progress"]["rows"]
-    assert run(CONTEXTS, exp_name="broken", resume_training=True) == 0
-    assert same_result(checkpoint("unbroken"), checkpoint("broken"))
-
-
-def test_the_signal_handlers_are_put_back(work):
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    assert run(CONTEXTS, max_steps=2) == 0
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-
-
-def test_two_processes_train_as_one(work):
-    assert run(CONTEXTS, exp_name="one", batch_size=63) == 0  # 63: shares of different sizes
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", REPOSITORY / "main.py"]
-    done = subprocess.run(
-        [*command, "config.json", "exp_name=two", "batch_size=63"],
-        capture_output=True, text=True, timeout=400, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("done: best validation") == 1
-    assert "2 process(es)" in done.stdout
-    rows = [np.array([row[:6] for row in checkpoint(name)["progress"]["rows"]]) for name in ("one", "two")]
-    np.testing.assert_allclose(*rows, rtol=1e-4)
-
-
-def test_the_shares_of_all_processes_are_the_batch_of_one(work):
-    for sampling in (ContextPool, PatchPool):
-        pool = pool_of(sampling)
-        pool.advance(0)
-        whole = pool.draw(3, slice(0, 7))
-        parts = [pool.draw(3, Processes(rank, 3).share(7)) for rank in range(3)]
-        for index in range(2):
-            assert torch.equal(whole[index], torch.cat([part[index] for part in parts]))
-
-
-@pytest.mark.parametrize("kind", [ContextPool, PatchPool])
-def test_a_pool_at_a_step_does_not_depend_on_when_it_began(work, kind):
-    early, late, first = pool_of(kind), pool_of(kind), pool_of(kind)
-    for step in range(24):
-        early.advance(step)
-    late.advance(23)
-    first.advance(0)
-    assert not torch.equal(first.draw(23, slice(7))[0], late.draw(23, slice(7))[0])  # it rotates
-    assert all(torch.equal(*pair) for pair in zip(early.draw(23, slice(7)), late.draw(23, slice(7)), strict=True))
-
-
-def test_crops_are_padded_with_zeros_inside_each_crop(work):
-    pool = pool_of(PatchPool)
-    pool.advance(0)
-    contexts, pixels = (part.reshape(7, 12, 12, -1) for part in pool.draw(0, slice(0, 7)))
-    for tap, (down, right) in enumerate(CAUSAL_TAPS):
-        at_tap = contexts[..., 3 * tap : 3 * tap + 3]
-        rows, columns = (torch.arange(12)[:, None] + down, torch.arange(12)[None, :] + right)
-        inside = (rows >= 0) & (columns >= 0) & (columns < 12)
-        expected = pixels[:, rows.clamp(0), columns.clamp(0, 11)] * inside[None, :, :, None]
-        assert torch.equal(at_tap, expected)
-
-
-def test_published_crops_are_windows_of_the_image_or_their_mirror_images():
-    image = photograph(1, 14, 15)
-    windows = {image[r : r + 12, c : c + 12].tobytes() for r in range(3) for c in range(4)}
-    mirrored = {image[r : r + 12, c : c + 12][:, ::-1].tobytes() for r in range(3) for c in range(4)}
-    crops = {PublishedCrop()(image, 12, np.random.default_rng(seed)).tobytes() for seed in range(300)}
-    assert crops == windows | mirrored
-    assert np.array_equal(centre_crop(image, 4), image[5:9, 5:9]) or np.array_equal(
-        centre_crop(image, 4), image[5:9, 6:10]
-    )
-    assert np.array_equal(centre_crop(image, 100), image)
-
-
-@pytest.mark.parametrize("taps", [CAUSAL_TAPS, CAUSAL_TAPS[::-2], DIAGONAL_TAPS], ids=["all", "some", "diagonal"])
-def test_contexts_are_the_pixels_at_the_taps(work, taps):
-    """Every context of a batch against single look-ups in the padded crops, the outermost positions among them."""
-    crops = torch.randint(
-        0,
-        256,
-        (2, TOP + 4 + BOTTOM, LEFT + 4 + RIGHT, 3),
-        dtype=torch.uint8,
-        generator=torch.Generator().manual_seed(0),
-    )
-    crop, row, column = (index.ravel() for index in np.mgrid[0:2, TOP : TOP + 4, LEFT : LEFT + 4])
-    contexts, pixels = _gathered(crops, crop, row, column, taps)
-    for n, (b, i, j) in enumerate(zip(crop, row, column, strict=True)):
-        assert pixels[n].tolist() == crops[b, i, j].tolist()
-        assert contexts[n].tolist() == [crops[b, i + di, j + dj].tolist() for di, dj in taps]
 
 
 def test_bfloat16_steps_train_float32_weights_and_end(work, monkeypatch):
@@ -363,26 +207,6 @@ def test_no_space_for_a_checkpoint(work, monkeypatch, capsys):
     assert list(Path("experiments/run/checkpoints").iterdir()) == []
 
 
-def test_a_run_is_not_overwritten_and_another_model_not_resumed(work, capsys):
-    assert run(CONTEXTS) == 0
-    before = Path("experiments/run/checkpoints/checkpoint.pth.tar").read_bytes()
-    assert run(CONTEXTS) == 2
-    assert "resume_training=true, or choose another exp_name" in capsys.readouterr().err
-    assert run(CONTEXTS, resume_training=True, hidden_width=9) == 2
-    assert "another model" in capsys.readouterr().err
-    assert Path("experiments/run/checkpoints/checkpoint.pth.tar").read_bytes() == before
-
-
-def test_a_resumed_run_may_be_longer_and_says_what_changed(work, capsys):
-    assert run(CONTEXTS) == 0
-    Image.fromarray(photograph(7)).save("train/new.png")
-    assert run(CONTEXTS, resume_training=True, max_steps=14) == 0
-    assert re.search(r"changed since the run began.*: training_images, max_steps", capsys.readouterr().out)
-    assert checkpoint("run")["iteration"] == 14
-    assert run(CONTEXTS, resume_training=True, max_steps=14) == 0
-    assert "nothing to do" in capsys.readouterr().out
-
-
 def test_debug_is_training_under_anomaly_detection(work, monkeypatch):
     seen = []
     update = Training._on_update
@@ -411,34 +235,6 @@ def test_a_visdom_server_that_fails_costs_the_curves_and_not_the_run(work, monke
         assert run(CONTEXTS, visdom=f"localhost:{server.getsockname()[1]}") == 0
     assert sent == ["training", "validation"] * 2  # of three validations
     assert capsys.readouterr().out.count("live curves end here") == 1
-
-
-def test_augmentation_is_reproducible_and_keeps_the_shape():
-    image, augmentation = photograph(3, 40, 50), Augmentation(noise=1.0, resize=1.0, sharpen=1.0, half_colour=1.0)
-    crops = [augmentation(image, 16, np.random.default_rng(5)) for _ in range(2)]
-    assert crops[0].shape == (16, 16, 3)
-    assert np.array_equal(*crops)
-
-
-def test_coarse_colour_keeps_brightness_and_sharpening_adds_contrast():
-    """Against the definitions: colour differences lose detail, the weighted sum of the channels does not."""
-    image = np.random.default_rng(1).integers(60, 190, (32, 32, 3), np.uint8)
-    weights = np.array([0.299, 0.587, 0.114])
-
-    def changed(**how) -> np.ndarray:
-        return Augmentation(flips="none", **how)(image, 32, np.random.default_rng(2)).astype(float)
-
-    coarse, sharp = changed(half_colour=1.0), changed(sharpen=1.0)
-    assert np.abs((coarse - image) @ weights).mean() < 1.5
-    assert (
-        np.diff(coarse[..., 0] - coarse[..., 2], axis=1).std()
-        < 0.5 * np.diff(image[..., 0] * 1.0 - image[..., 2]).std()
-    )
-    assert np.abs(coarse - image).mean() > 5
-    assert sharp.std() > 1.1 * image.std()
-    assert np.array_equal(changed(), image)
-    gray = image[:, :, :1]
-    assert np.array_equal(Augmentation("none", half_colour=1.0)(gray, 32, np.random.default_rng(2)), gray)
 
 
 def test_a_network_without_numbers_is_not_taken_for_an_image_without(work):

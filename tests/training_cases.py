@@ -20,6 +20,8 @@ from models.checkpoint import read_checkpoint
 from models.neighbourhood import CAUSAL_TAPS
 from utils.training import Training
 
+REPOSITORY = Path(__file__).parent.parent
+
 CONTEXTS = {
     "mode": "train",
     "exp_name": "run",

@@ -1,0 +1,108 @@
+"""Rows of an evaluation and the tables made of them, those of the README among them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+
+import pytest
+
+from models.model_file import read_model
+from models.store import SHIPPED
+from tests.evaluation_cases import folder, row_of
+from tests.helpers import ROOT
+from utils.errors import InputError
+from utils.evaluation.codecs import OURS
+from utils.evaluation.jobs import Job, run_job
+from utils.evaluation.plan import is_done
+from utils.evaluation.plots import rate_points
+from utils.evaluation.readme import fill_tables
+from utils.evaluation.rows import RowFile, read_rows
+from utils.evaluation.tables import Table, tables_of
+from utils.tasks.tables import TablesTask, filled
+
+__all__ = ["folder"]  # a fixture
+README = ROOT / "README.md"
+
+
+def test_rows_come_back_as_written(tmp_path):
+    rows = [row_of(), row_of(image="b\tc.png", error="broke\non two lines", bpsp=3.25, threads=2)]
+    with RowFile(tmp_path / "r.tsv") as file:
+        for row in rows:
+            file.append(row)
+        file.append(replace(rows[0], bytes=9))  # measured again: the later one counts
+    expected = [replace(rows[1], image="b c.png", error="broke on two lines"), replace(rows[0], bytes=9)]
+    assert read_rows([tmp_path / "r.tsv"]) == expected
+    (tmp_path / "other.tsv").write_text("image\tbytes\n")
+    with pytest.raises(InputError, match="not a table of results"):
+        read_rows([tmp_path / "other.tsv"])
+    with (tmp_path / "r.tsv").open("a") as file:
+        file.write("half a row\n")
+    with pytest.raises(InputError, match="line 5 is damaged"):
+        read_rows([tmp_path / "r.tsv"])
+
+
+def test_tables_say_what_the_rows_hold():
+    ours = {"codec": OURS, "order": "wavefront", "parameters": 58916, "macs": 58368, "channels": 3}
+    rows = [
+        row_of(bpsp=4.0),
+        row_of(image="b.png", bpsp=5.0),
+        row_of(codec="WebP", bpsp=3.0),
+        row_of(codec="WebP", image="b.png", error="broke"),
+        row_of(**ours, model="old", bpsp=2.9, channel_bits="4,2,1", height=2),
+        row_of(**ours, model="new", bpsp=2.5, channel_bits="3,2,1", height=2),
+        row_of(**ours, model="new", image="b.png", bpsp=2.7, channel_bits="5,2,1", height=2),
+        row_of(data_set="timing 1000x2000", height=1000, width=2000, encode_seconds=4.0, decode_seconds=0.125),
+    ]
+    rate, time_, complexity = tables_of(rows)
+    assert rate.headers == ("codec", "kodak (2)", "kodak, by channel")
+    assert rate.rows == (
+        ("PNG", "4.500", "-"),
+        ("WebP", "3.000 (1 of 2)", "-"),
+        ("P59 wavefront", "2.600", "2.00 / 1.00 / 0.50"),
+    )
+    assert time_.rows == (("PNG", "cpu", "1", "4.00 / 0.125", "0.500 / 16.0"),)
+    assert complexity.rows[0][:4] == ("P59 wavefront", "58,916", "58,368", "2.600")
+    assert list(rate_points(rows, "kodak")) == ["PNG", "P59 wavefront (new)"]
+    assert rate_points([row for row in rows if row.model != "old"], "kodak")["P59 wavefront"][1] == pytest.approx(2.6)
+    assert any("published" in line[-1] for line in complexity.rows)
+    both = tables_of(rows, {"old", "new"})[0]
+    assert [line[0] for line in both.rows][2:] == ["P59 wavefront (old)", "P59 wavefront (new)"]
+
+
+def test_a_choice_of_models_is_not_taken_for_its_first_one(folder, tmp_path):
+    """Evaluated once, with its name in the rows; a model that is listed twice is one; tables keep the choices apart."""
+    models = [str(SHIPPED / name) for name in ("rgb.safetensors", "rgb_diagonal.safetensors")]
+    first, second = (read_model(Path(name)).name for name in models)
+    for chosen in ([models[0]], models, [models[0], models[0]]):
+        files = {3: tuple(map(Path, chosen))}
+        job = Job(folder / "0.png", "kodak", "a.png", OURS, "wavefront", files)
+        row = run_job(job)
+        assert row.error == ""
+        both = blake2b(f"{first}{second}".encode(), digest_size=8).hexdigest()
+        assert row.model == (first if len(set(chosen)) == 1 else f"{both}x2")
+        assert is_done(job, {row.key})
+    ours = {"codec": OURS, "order": "wavefront", "channels": 3, "parameters": 58_916}
+    rows = [row_of(**ours, model=first, bpsp=2.0), row_of(**ours, model=f"{both}x2", bpsp=1.0)]
+    rate, _, complexity = (table.markdown() for table in tables_of(rows, {row.model for row in rows}))
+    for label, figure in ((f"({first[:8]})", "2.000"), (f"({both[:8]}x2)", "1.000")):
+        assert [figure in line for line in rate.splitlines() if label in line] == [True]
+    assert complexity.count("of 2 such networks the best for each image") == 1
+
+
+def test_marked_tables_are_filled():
+    table = Table("rate", "Rate", ("codec", "x"), (("PNG", "1.000"),), {0}, "A note.")
+    text = "before\n<!-- table:rate -->\nold\n<!-- end -->\nafter <!-- table:rate -->\n"
+    new = fill_tables(text, [table])
+    assert "old" not in new
+    assert "| PNG" in new
+    assert new.startswith("before\n")
+    assert fill_tables(new, [table]) == new
+    with pytest.raises(InputError, match="names no table"):
+        fill_tables("<!-- table:speed -->\n<!-- end -->", [table])
+
+
+def test_the_tables_of_the_readme_are_those_of_the_committed_results():
+    """`make tables` writes them."""
+    assert filled(TablesTask(ROOT / "results", README)) == README.read_text(encoding="utf-8")
