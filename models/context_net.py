@@ -49,18 +49,27 @@ class ContextNet(nn.Module):
 
         `observe(index, sums)` sees each hidden layer's result (N, width) before LeakyReLU.
         """
-        dtype = self.layers[0].weight.dtype
-        x = entered = inputs.to(dtype) * self.input_scales.to(dtype)
-        for index, (layer, (leaky, skip)) in enumerate(zip(self.layers, self.description.layer_roles, strict=True)):
-            y = layer(x)
-            if skip:
-                y = y + entered
+        x = entered = self.scaled(inputs)
+        for index in range(len(self.layers)):
+            sums = self.sums(index, x, entered)
             if observe is not None and index + 1 < len(self.layers):
-                observe(index, y)
-            if leaky:
-                y = self.activation(y)
-            entered, x = x, y
+                observe(index, sums)
+            entered, x = x, self.activated(index, sums)
         return x
+
+    def scaled(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Integer inputs (N, T*C) in the weights' type, as the first layer takes them."""
+        dtype = self.layers[0].weight.dtype
+        return inputs.to(dtype) * self.input_scales.to(dtype)
+
+    def sums(self, index: int, x: torch.Tensor, entered: torch.Tensor) -> torch.Tensor:
+        """Layer `index` of x (N, I) and, where it closes a residual block, of what entered the layer before."""
+        y = self.layers[index](x)
+        return y + entered if self.description.layer_roles[index][1] else y
+
+    def activated(self, index: int, sums: torch.Tensor) -> torch.Tensor:
+        """What leaves layer `index`: its sums after LeakyReLU, where one follows."""
+        return self.activation(sums) if self.description.layer_roles[index][0] else sums
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """He-uniform initialisation, drawn from `generator` so that a seed decides it."""
@@ -74,7 +83,8 @@ class ContextNet(nn.Module):
 def with_taps_of(net: ContextNet, other: ModelDescription) -> ContextNet:
     """The network with the taps of another model: what it knows of others is dropped, new ones begin without effect.
 
-    A start for training a model that knows other pixels, as the diagonal order's does.
+    A start for training a model that knows other pixels, as the diagonal order's does. With the same taps it is the
+    network itself.
     """
     description = net.description
     if other.taps == description.taps:

@@ -30,23 +30,30 @@ ACTIVATION_LIMIT = 16383
 MARGIN = 1.5
 #: Contexts drawn from each calibration image.
 CONTEXTS_PER_IMAGE = 8192
+#: Activations of one layer that rounding looks at; bounds its memory where layers are wide.
+MOST_NUMBERS = 1 << 23
 
 
+@torch.no_grad()
 def freeze(
     net: ContextNet, images: list[np.ndarray], limit: int = ACTIVATION_LIMIT, margin: float = MARGIN
 ) -> FrozenModel:
     """Freeze `net`, calibrated on `images`, each (H, W, C) uint8.
 
-    Raises ModelError where a row's weights cannot be represented (not finite, or too large for its outputs' units).
+    Raises ModelError where there are no images, or a row's weights cannot be represented (not finite, or too large for
+    its outputs' units).
     """
+    if not images:
+        raise ModelError("freeze: no calibration images; give some")
     description = net.description
     weights = [layer.weight.detach().double().numpy() for layer in net.layers]
     biases = [layer.bias.detach().double().numpy() for layer in net.layers]
     if not all(np.isfinite(array).all() for array in (*weights, *biases)):
         raise ModelError("freeze: the network has weights that are not finite; train it again")
     ranges = _tie_residual_scales(unit_ranges(net, images, limit), description)
-    inputs = _sample(images, description, min(CONTEXTS_PER_IMAGE, -(-ENOUGH // len(images))))
-    wanted = _results(net, inputs)
+    contexts = min(ENOUGH, MOST_NUMBERS // max(description.widths))
+    inputs = torch.cat([_sample(image, description, -(-contexts // len(images))) for image in images])
+    real = real_entered = net.scaled(inputs)
     x = entered = inputs.double()
     unit_of_input, entering = description.input_scales, INPUT_LIMIT
     layers = []
@@ -59,10 +66,12 @@ def freeze(
             unit = np.maximum(ranges[index], 1e-6) * margin
             offset, fixed = np.zeros_like(unit), skip or (description.residual and index == 0)
         rows = _scaled(weight * unit_of_input, bias / unit + offset, unit, entering, fixed)
-        results = wanted[index].double().numpy() / rows.unit + offset
+        sums = net.sums(index, real, real_entered)
+        results = sums.double().numpy() / rows.unit + offset
         layer = _rounded(rows, entering, x.numpy(), results - entered.numpy() if skip else results, leaky, skip)
         layers.append(layer)
         entered, x = x, IntegerLayer(layer, limit, last)(x, entered)
+        real_entered, real = real, net.activated(index, sums)
         unit_of_input, entering = rows.unit, limit
     return FrozenModel(description, tuple(layers), limit)
 
@@ -98,28 +107,20 @@ def unit_ranges(net: ContextNet, images: list[np.ndarray], limit: int) -> list[n
         np.maximum(units[index], needed, out=units[index])
 
     for image in images:
-        net(_sample([image], net.description, CONTEXTS_PER_IMAGE), observe)
+        net(_sample(image, net.description, CONTEXTS_PER_IMAGE), observe)
+    if not all(np.isfinite(unit).all() for unit in units):
+        raise ModelError("freeze: the network's activations are not finite; train it again")
     return units
 
 
-def _sample(images: list[np.ndarray], description: ModelDescription, most: int) -> torch.Tensor:
-    """Inputs (N, I) int16 of contexts anywhere in the images, of each at most so many."""
-    generator, inputs = np.random.default_rng(0), []
-    for image in images:
-        height, width = image.shape[:2]
-        padded = torch.from_numpy(pad_image(image, description.padding))
-        chosen = torch.from_numpy(generator.integers(0, height * width, min(most, height * width)))
-        contexts = gather_contexts(padded, chosen // width, chosen % width, description.taps)
-        inputs.append(integer_inputs(contexts, description)[0])
-    return torch.cat(inputs)
-
-
-@torch.no_grad()
-def _results(net: ContextNet, inputs: torch.Tensor) -> list[torch.Tensor]:
-    """What each layer makes of the inputs (N, I), before LeakyReLU: (N, width) for the hidden ones, then (N, K)."""
-    results = []
-    outputs = net(inputs, lambda _, sums: results.append(sums.clone()))
-    return [*results, outputs]
+def _sample(image: np.ndarray, description: ModelDescription, most: int) -> torch.Tensor:
+    """Inputs (N, I) int16 of contexts anywhere in an image, at most CONTEXTS_PER_IMAGE; of the same ones the first."""
+    height, width = image.shape[:2]
+    padded = torch.from_numpy(pad_image(image, description.padding))
+    positions = np.random.default_rng(0).integers(0, height * width, min(CONTEXTS_PER_IMAGE, height * width))
+    chosen = torch.from_numpy(positions[:most])
+    contexts = gather_contexts(padded, chosen // width, chosen % width, description.taps)
+    return integer_inputs(contexts, description)[0]
 
 
 def _tie_residual_scales(ranges: list[np.ndarray], description: ModelDescription) -> list[np.ndarray]:
@@ -171,7 +172,7 @@ def _rounded(
     weight = rounded_rows(rows.weight, rows.bias, inputs, sums)
     bias = remaining_bias(weight, inputs, sums)
     bound = np.abs(weight).sum(1) * entering + np.abs(bias) + rounding_half(rows.shift) + 1
-    beyond = (np.abs(weight).max(1) > 32767) | (bound > INT32_MAX)
-    weight[beyond], bias[beyond] = np.rint(rows.weight[beyond]), rows.bias[beyond]
+    plain = ~((np.abs(weight).max(1) <= 32767) & (bound <= INT32_MAX))
+    weight[plain], bias[plain] = np.rint(rows.weight[plain]), rows.bias[plain]
     biases = (np.rint(bias) + rounding_half(rows.shift)).astype(np.int32)
     return FrozenLayer(weight.astype(np.int16), biases, rows.shift.astype(np.uint8), leaky, skip)

@@ -14,15 +14,15 @@ from __future__ import annotations
 import numpy as np
 
 #: Added to the diagonal of the inputs' second moments, as a part of its mean: weights stay near their own values where
-#: the contexts say little. With fewer contexts than ENOUGH they say less, and it is more.
+#: the contexts say little. Fewer contexts than ENOUGH say less, and damping grows as they get fewer.
 DAMPING = 1e-3
-ENOUGH = 1 << 17
+ENOUGH = 1 << 16
 
 
 def rounded_rows(weight: np.ndarray, bias: np.ndarray, inputs: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """Whole numbers, (K, I) float64, near weight (K, I), with which inputs (N, I) give nearly sums (N, K).
+    """Whole numbers, (K, I) float64, near weight (K, I), that with inputs (N, I) and bias (K,) give nearly sums (N, K).
 
-    A constant difference is left, to be taken up by the `bias` (K,).
+    Moments are not about the mean: on other images than these the mean is another, and rows should be right there too.
     """
     moments = inputs.T @ inputs / len(inputs)
     damping = DAMPING * max(1, ENOUGH / len(inputs)) * max(np.trace(moments) / len(moments), 1e-30)

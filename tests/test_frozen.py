@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.context_net import ContextNet, integer_inputs
-from models.freeze import freeze, output_units
+from models.freeze import _rounded, _Scaled, freeze, output_units
 from models.frozen import FrozenNet
 from models.neighbourhood import gather_contexts, pad_image
 from tests.frozen_cases import MODELS, changed_layer, naive, random_inputs
@@ -77,7 +77,7 @@ def test_cuda_computes_the_same_integers():
 # Freezing.
 
 
-@pytest.mark.parametrize("name", ["west", "published", "residual", "gray", "gray zero"])
+@pytest.mark.parametrize("name", TINY)
 def test_a_frozen_network_is_close_to_its_float_network(name):
     description = TINY[name]
     net = ContextNet(description).double()
@@ -107,6 +107,23 @@ def test_networks_that_cannot_be_frozen_are_model_errors():
             net.layers[-1].weight[0, 0] = value
             with pytest.raises(ModelError, match="not finite"):
                 freeze(net, images)
+        net.reset_parameters(torch.Generator().manual_seed(0))
+        net.layers[0].weight *= 1e30
+        net.layers[1].weight *= 1e30
+        with pytest.raises(ModelError, match="not finite"):
+            freeze(net, images)
+    with pytest.raises(ModelError, match="no calibration images"):
+        freeze(net, [])
+
+
+def test_rows_that_would_leave_int16_are_rounded_plainly():
+    """The wanted sums are of twice the weights: rows with room follow, a row at the end of int16 cannot."""
+    inputs = np.random.default_rng(0).integers(-100, 100, (100_000, 4)).astype(np.float64)
+    weight = np.array([[32766.0, 5.3, -7.4, 0.2], [900.2, 5.3, -7.4, 0.2]])
+    rows = _Scaled(weight, np.zeros(2), np.zeros(2, np.int64), np.ones(2))
+    layer = _rounded(rows, 255, inputs, inputs @ (2 * weight.T), leaky=True, skip=False)
+    assert layer.weight[0].tolist() == [32766, 5, -7, 0]
+    assert np.abs(layer.weight[1] - 2 * weight[1]).max() < 3
 
 
 def test_networks_of_zeros_and_of_huge_hidden_weights_can_be_frozen():

@@ -62,13 +62,14 @@ def test_random_models_and_images(instruction_set, seed):
 
 
 @ALL_SCANS
+@pytest.mark.parametrize("name", ["west", "diagonal"])
 @pytest.mark.parametrize(("height", "width"), [(100, 130), (230, 40), (37, 400)])
-def test_many_steps_and_blocks(instruction_set, scan, height, width):
-    """Images whose steps and blocks are shared by threads."""
-    model = random_frozen(TINY["west"])
+def test_many_steps_and_blocks(instruction_set, scan, height, width, name):
+    """Images whose steps and blocks are shared by threads, and what a step waits for is in the rows of others."""
+    model = random_frozen(TINY[name])
     image = random_image(height, width)
     stream = codec.encode_stream(image, model, scan)
-    for threads in (1, 2, 3, 7):
+    for threads in (1, 2, 3, 4, 7):
         assert native.encode_stream(image, model, scan, threads) == stream
         assert np.array_equal(native.decode_stream(stream, height, width, model, scan, threads), image)
 

@@ -2,9 +2,8 @@
 //
 // A step's pixels depend on earlier steps only, and in the step just before on no row below their own, or the next one
 // where there are taps of it (`below_`). Each channel of a step is decoded from the first row to the last, so that what
-// comes next can follow some rows behind: the network of the
-// next step behind the last channel, and the looks around the mean (kernel.hpp, prepare) of a channel behind the one
-// before, whose values its means depend on.
+// comes next can follow some rows behind: the network of the next step behind the last channel, and the looks around the
+// mean (kernel.hpp, prepare) of a channel behind the one before, whose values its means depend on.
 //
 //     stream    | R of step t | G | B -----------> | R of step t+1 | G | B ...
 //     prepare                G ->  B ->
@@ -190,7 +189,7 @@ private:
                                         slot.pixels.data() + index);
                 }
                 if (channel == model_.channels - 1) {
-                    // Columns fall with rows, so that only a step's ends can touch the image's sides.
+                    // Columns fall with rows, so that only a step's ends can touch the image's sides or its last row.
                     canvas_.continue_border(row, scan_.column(step, row));
                     if (end - row > 1) canvas_.continue_border(end - 1, scan_.column(step, end - 1));
                 }

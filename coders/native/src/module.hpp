@@ -82,7 +82,8 @@ public:
                   },
                   counters};
         for (auto [row, column] : taps) {
-            const bool before = row < 0 || row + column < 0;
+            const bool before =
+                row_delay ? *row_delay * row + column < 0 : row < 0 || (row == 0 && column < 0);
             const bool inside = -Canvas::kTop <= row && row <= Canvas::kBottom && std::abs(column) <= Canvas::kSide;
             require(before && inside, "taps: beyond the border of an image, or not before the pixel");
             task.taps.push_back({row, column});

@@ -29,7 +29,8 @@ struct Tap {
 
 enum class Padding { zero, edge, diagonal };
 
-// A padded image, filled at once or pixel by pixel; unless it is zero, the border continues the pixels already put.
+// A padded image, filled at once or pixel by pixel; unless it is zero, the border continues the pixels already put. Cells
+// that no tap reads, as the last ones below the image, hold anything.
 class Canvas {
 public:
     static constexpr int kTop = 3, kBottom = 1, kSide = 3, kMidGrey = 128;

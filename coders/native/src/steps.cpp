@@ -91,7 +91,7 @@ void StepDecoder::code(Slot& slot) {
             model_.kernel->find(model_, decoder_, mixtures, prepared_.data(), count, channel, pixels);
         }
     }
-    // Columns fall with rows, so that only a step's ends can touch the image's sides.
+    // Columns fall with rows, so that only a step's ends can touch the image's sides or its last row.
     const int64_t first = scan_.first_row(slot.begin), last = scan_.end_row(slot.begin) - 1;
     canvas_.continue_border(first, scan_.column(slot.begin, first));
     if (last > first) canvas_.continue_border(last, scan_.column(slot.begin, last));
