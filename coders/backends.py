@@ -14,6 +14,7 @@ import torch
 
 from coders import codec, native
 from coders.batched import BatchedCoder
+from coders.recorder import record
 from coders.scan import Scan
 from models.frozen import FrozenModel
 from utils.errors import RequestError
@@ -34,7 +35,7 @@ class Backend:
     encode      (image (H, W, C) uint8, model, scan) -> stream
     decode      (stream, H, W, model, scan) -> image
     measure     ideal bits of an image, on the device
-    glance      the same for small images, by one thread of the host: it is done before others have begun
+    glance      ideal bits (H, W) of each pixel of a small image, by one thread of the host: done before others begin
     note        a line for the user where the slow path is in use, else None
     """
 
@@ -78,7 +79,7 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
                 stream, height, width, model, scan, threads
             ),
             measure,
-            _measure_on_host(1),
+            _glance_on_host(),
         )
     if threads is not None:
         torch.set_num_threads(threads)
@@ -87,7 +88,7 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
         lambda image, model, scan: codec.encode_stream(image, model, scan, device),
         lambda stream, height, width, model, scan: codec.decode_stream(stream, height, width, model, scan, device),
         measure,
-        measure,
+        _glance_on_host(),
         f"the slow path is in use (PyTorch): {reason}; `make setup` builds the native core",
     )
 
@@ -95,8 +96,16 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
 def _measure_on_host(threads: int | None) -> Measure:
     """By the native core where it is built, else by PyTorch on the CPU."""
     if native.unavailable_reason() is None:
-        return lambda image, model, scan: codec.bits_of_shares(native.symbol_shares(image, model, scan, threads))
+        return lambda image, model, scan: codec.bits_of_shares(native.symbol_shares(image, model, scan, threads)).sum(
+            (0, 1)
+        )
     return lambda image, model, scan: codec.measure_stream(image, model, scan, "cpu")
+
+
+def _glance_on_host() -> Measure:
+    if native.unavailable_reason() is None:
+        return lambda image, model, scan: codec.bits_of_shares(native.symbol_shares(image, model, scan, 1)).sum(2)
+    return lambda image, model, scan: record(image, model, scan).bits.sum(2)
 
 
 def batched_backend(device: str, threads: int | None, images_at_once: int) -> Backend:
@@ -126,7 +135,7 @@ def batched_backend(device: str, threads: int | None, images_at_once: int) -> Ba
         encode,
         decode,
         lambda image, model, scan: codec.measure_stream(image, model, scan, device),
-        _measure_on_host(1),
+        _glance_on_host(),
         f"the coder is slow (Python): {reason}; `make setup` builds the native core" if reason else None,
         images_at_once,
         coder.stop,

@@ -160,5 +160,5 @@ def measure_stream(
 
 
 def bits_of_shares(shares: np.ndarray) -> np.ndarray:
-    """Symbols' shares c_high - c_low (H, W, C) of 65536 -> ideal bits of each channel (C,) float64."""
-    return (TOTAL_BITS - np.log2(shares.astype(np.float64))).sum((0, 1))
+    """Symbols' shares c_high - c_low (H, W, C) of 65536 -> ideal bits of each (H, W, C) float64."""
+    return TOTAL_BITS - np.log2(shares.astype(np.float64))

@@ -12,6 +12,7 @@ import numpy as np
 from coders.backends import Backend
 from coders.scan import Scan
 from models.frozen import FrozenModel
+from models.neighbourhood import BOTTOM, LEFT, RIGHT, TOP
 
 #: Side of a piece, and how many of them at the most, spread evenly, stand for an image.
 PIECE, PIECES = 32, 24
@@ -28,12 +29,20 @@ def best_model(models: Sequence[FrozenModel], image: np.ndarray, scan: Scan, bac
     if len(models) < 2:
         return next(iter(models), None)
     pieces = list(pieces_of(image))
+    counted = _inner if len(pieces) > 1 else np.sum
     bits, better = [0] * len(models), list(range(len(models)))
     for looked_at in ROUNDS:
         for index in better:
-            bits[index] += sum(round(backend.glance(piece, models[index], scan).sum()) for piece in pieces[looked_at])
+            glances = (backend.glance(piece, models[index], scan) for piece in pieces[looked_at])
+            bits[index] += sum(round(counted(glance)) for glance in glances)
         better = sorted(better, key=lambda index: (bits[index], index))[: max(2, -(-len(better) // 2))]
     return models[better[0]]
+
+
+def _inner(bits: np.ndarray) -> float:
+    """Bits (H, W) of the pixels of a piece whose taps lie in it: its sides are not sides of the image."""
+    inner = bits[TOP : len(bits) - BOTTOM, LEFT : bits.shape[1] - RIGHT]
+    return (inner if inner.size else bits).sum()
 
 
 def pieces_of(image: np.ndarray) -> Iterator[np.ndarray]:
