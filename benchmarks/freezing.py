@@ -21,7 +21,8 @@ from models.freeze import ACTIVATION_LIMIT, MARGIN, freeze
 from models.measure import image_bits
 from utils.tasks.report import table
 
-CHOICES = [(2047, 1.5), (4095, 1.5), (8191, 1.2), (ACTIVATION_LIMIT, MARGIN), (8191, 2.0), (8191, 3.0), (16383, 1.5)]
+AS_SHIPPED = ACTIVATION_LIMIT, MARGIN
+CHOICES = [(2047, 1.5), (4095, 1.5), (8191, 1.2), AS_SHIPPED, (8191, 2.0), (8191, 3.0)]
 
 
 def main() -> None:
@@ -47,8 +48,10 @@ def main() -> None:
         ]
     )
     rows = []
-    for limit, margin in [(ACTIVATION_LIMIT, MARGIN)] if options.shipped else CHOICES:
-        models = {index: freeze(nets[index], calibration, limit, margin) for index in set(best)}
+    for limit, margin in [AS_SHIPPED] if options.shipped else CHOICES:
+        models = dict(enumerate(shipped))
+        if (limit, margin) != AS_SHIPPED:
+            models = {index: freeze(nets[index], calibration, limit, margin) for index in set(best)}
         frozen = np.array(
             [
                 backend.measure(image, models[index], SEQUENTIAL).sum() / image.size

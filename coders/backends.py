@@ -21,6 +21,8 @@ from utils.errors import RequestError
 
 #: (image (H, W, C) uint8, model, scan) -> ideal bits of each channel (C,) float64
 Measure = Callable[[np.ndarray, FrozenModel, Scan], np.ndarray]
+#: the same -> ideal bits of each pixel (H, W) float64
+Glance = Callable[[np.ndarray, FrozenModel, Scan], np.ndarray]
 #: Images that a GPU codes together where nobody says otherwise.
 IMAGES_AT_ONCE = 24
 
@@ -43,7 +45,7 @@ class Backend:
     encode: Callable[[np.ndarray, FrozenModel, Scan], bytes]
     decode: Callable[[bytes, int, int, FrozenModel, Scan], np.ndarray]
     measure: Measure
-    glance: Measure
+    glance: Glance
     note: str | None = None
     at_once: int = 1
     stop: Callable[[], None] = lambda: None
@@ -96,15 +98,14 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
 def _measure_on_host(threads: int | None) -> Measure:
     """By the native core where it is built, else by PyTorch on the CPU."""
     if native.unavailable_reason() is None:
-        return lambda image, model, scan: codec.bits_of_shares(native.symbol_shares(image, model, scan, threads)).sum(
-            (0, 1)
-        )
+        return lambda *case: codec.bits_of_shares(native.symbol_shares(*case, threads)).sum((0, 1))
     return lambda image, model, scan: codec.measure_stream(image, model, scan, "cpu")
 
 
-def _glance_on_host() -> Measure:
+def _glance_on_host() -> Glance:
+    """By one thread of the native core where it is built, else by PyTorch on the CPU."""
     if native.unavailable_reason() is None:
-        return lambda image, model, scan: codec.bits_of_shares(native.symbol_shares(image, model, scan, 1)).sum(2)
+        return lambda *case: codec.bits_of_shares(native.symbol_shares(*case, 1)).sum(2)
     return lambda image, model, scan: record(image, model, scan).bits.sum(2)
 
 
