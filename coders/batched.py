@@ -1,7 +1,7 @@
 """Many images at a time, their steps together: a device is full then, whatever the size of an image.
 
-Images of one model form two groups. While the device evaluates the network for the pixels of one group, the host codes
-those of the other and gathers their next contexts:
+Images whose models are evaluated together (coders.networks) form two groups. While the device evaluates the network for
+the pixels of one group, the host codes those of the other and gathers their next contexts:
 
     device   | network A | network B | network A | network B | ...
     host                 | code A    | code B    | code A    | ...
@@ -22,23 +22,28 @@ import numpy as np
 import torch
 
 from coders.evaluator import Evaluator, Seconds
+from coders.networks import Networks, networks_key
 from coders.scan import Scan
 from coders.steps import StepCoder, Turns
-from models.frozen import FrozenModel, FrozenNet
+from models.frozen import FrozenModel
 from utils.device_memory import is_out_of_memory
 from utils.errors import DeviceMemoryError, StoppedError
 
-#: Where so many models are on the device when another comes, those that have no image leave it: each image may bring
-#: an adapted one.
-MODELS_KEPT = 16
+#: Where so many families are on the device when another comes, those that have no image leave it: without the kernel
+#: each image may bring an adapted model.
+FAMILIES_KEPT = 16
 
 
 @dataclass(eq=False)
 class _Image:
-    """An image on its way; `done` once it is coded, has failed with `error`, or nobody wants it any more."""
+    """An image on its way; `done` once it is coded, has failed with `error`, or nobody wants it any more.
+
+    `slot` is its model's among those that are evaluated together.
+    """
 
     coder: StepCoder
     model: FrozenModel
+    slot: int = 0
     done: bool = False
     error: BaseException | None = None
 
@@ -46,8 +51,8 @@ class _Image:
 class _Group:
     """Images whose pixels are evaluated together; `awaited` tells how many of each are on the device."""
 
-    def __init__(self, net: FrozenNet, turns: Turns, seconds: Seconds | None) -> None:
-        self._evaluator, self._turns, self._seconds = Evaluator(net, seconds), turns, seconds
+    def __init__(self, evaluator: Evaluator, turns: Turns, seconds: Seconds | None) -> None:
+        self._evaluator, self._turns, self._seconds = evaluator, turns, seconds
         self.images: list[_Image] = []
         self.awaited: list[int] = []
 
@@ -73,7 +78,7 @@ class _Group:
     def start(self) -> None:
         """The device begins with what is gathered."""
         if self.awaited:
-            self._evaluator.start(sum(self.awaited))
+            self._evaluator.start(self.awaited, [image.slot for image in self.images])
 
     def _without_done(self, outputs: np.ndarray) -> np.ndarray:
         """Images that failed elsewhere or were given up leave, and with them their rows of `outputs`."""
@@ -89,6 +94,25 @@ class _Group:
         self.images, self.awaited = [self.images[i] for i in indices], [awaited[i] for i in indices]
 
 
+class _Family:
+    """The images whose models are evaluated together."""
+
+    def __init__(self, model: FrozenModel, device: str, turns: Turns, seconds: Seconds | None) -> None:
+        self._networks = Networks(model, device)
+        self.groups = tuple(_Group(self._networks.evaluator(seconds), turns, seconds) for _ in range(2))
+
+    def images(self) -> list[_Image]:
+        return [image for group in self.groups for image in group.images]
+
+    def join(self, image: _Image) -> None:
+        image.slot = self._networks.slot(image.model, {other.slot for other in self.images()})
+        if image.coder.lookahead > 1:
+            for group in self.groups:
+                group.join(image)
+        else:
+            min(self.groups, key=lambda group: len(group.images)).join(image)
+
+
 class BatchedCoder:
     """Codes the images that any number of threads hand it, up to `at_once` of them together, on one device.
 
@@ -99,7 +123,7 @@ class BatchedCoder:
     def __init__(self, device: str, at_once: int, threads: int | None = None, seconds: Seconds | None = None) -> None:
         self._device, self._at_once, self._seconds = device, at_once, seconds
         self._turns = Turns(threads)
-        self._groups: dict[bytes, tuple[_Group, _Group]] = {}
+        self._families: dict[tuple | bytes, _Family] = {}
         self._worker = ThreadPoolExecutor(1, "p59-turns")  # its thread begins with the first image
         self._changed = threading.Condition()  # guards what follows
         self._waiting: list[_Image] = []
@@ -147,72 +171,58 @@ class BatchedCoder:
     def _work(self) -> None:
         """Turns, until there is no image left."""
         try:
+            if self._device != "cpu":
+                torch.cuda.set_stream(torch.cuda.Stream(self._device))  # not the one that all share
             while self._has_work():
                 self._admit()
-                for fingerprint, group in self._all_groups():
-                    if group.images and fingerprint in self._groups:
-                        self._turn(fingerprint, group)
+                for key, family in list(self._families.items()):
+                    for group in family.groups:
+                        if group.images and key in self._families:
+                            self._turn(key, group)
         except BaseException as error:  # none is expected, but nobody may wait for ever
             with self._changed:
                 self._working = False
-                self._groups.clear()
+                self._families.clear()
                 self._finish([*self._waiting, *self._under_way], error)
             raise
 
     def _has_work(self) -> bool:
         with self._changed:
-            self._working = bool(self._waiting) or any(group.images for _, group in self._all_groups())
+            self._working = bool(self._waiting) or any(family.images() for family in self._families.values())
             return self._working
 
-    def _turn(self, fingerprint: bytes, group: _Group) -> None:
-        """Where it fails, the images of this model fail; those of others go on."""
+    def _turn(self, key: tuple | bytes, group: _Group) -> None:
+        """Where it fails, the images of this family fail; those of others go on."""
         try:
             self._finish(group.advance())
             group.start()
         except Exception as error:
-            del self._groups[fingerprint]
-            with self._changed:
-                self._finish([image for image in self._under_way if image.model.fingerprint == fingerprint], error)
-
-    def _all_groups(self) -> list[tuple[bytes, _Group]]:
-        return [(fingerprint, group) for fingerprint, pair in self._groups.items() for group in pair]
+            self._finish(self._families.pop(key).images(), error)
 
     def _admit(self) -> None:
-        """Images that wait join the groups of their model while there is room."""
+        """Images that wait join those their models are evaluated with, while there is room."""
         with self._changed:
             room = max(0, self._at_once - len(self._under_way))
             admitted, self._waiting = self._waiting[:room], self._waiting[room:]
             self._under_way.update(admitted)
         for image in admitted:
             try:
-                groups = self._groups_of(image.model)
+                self._family_of(image.model).join(image)
             except Exception as error:
+                if is_out_of_memory(error):
+                    error = DeviceMemoryError(
+                        f"out of memory on {self._device} for model {image.model.name}; free memory there, or use "
+                        "device=cpu"
+                    )
                 self._finish([image], error)
-                continue
-            if image.coder.lookahead > 1:
-                for group in groups:
-                    group.join(image)
-            else:
-                min(groups, key=lambda group: len(group.images)).join(image)
 
-    def _groups_of(self, model: FrozenModel) -> tuple[_Group, _Group]:
-        groups = self._groups.get(model.fingerprint)
-        if groups is None:
-            if len(self._groups) >= MODELS_KEPT:
-                self._groups = {key: pair for key, pair in self._groups.items() if any(group.images for group in pair)}
-            try:
-                net = FrozenNet(model, self._device)
-                groups = _Group(net, self._turns, self._seconds), _Group(net, self._turns, self._seconds)
-                if self._device != "cpu":
-                    torch.cuda.synchronize(self._device)  # weights are there before other streams read them
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise DeviceMemoryError(
-                    f"out of memory on {self._device} for model {model.name}; free memory there, or use device=cpu"
-                ) from error
-            self._groups[model.fingerprint] = groups
-        return groups
+    def _family_of(self, model: FrozenModel) -> _Family:
+        key = networks_key(model, self._device)
+        if key not in self._families:
+            if len(self._families) >= FAMILIES_KEPT:
+                self._families = {key: family for key, family in self._families.items() if family.images()}
+            self._families[key] = _Family(model, self._device, self._turns, self._seconds)
+        return self._families[key]
 
     def _finish(self, images: list[_Image], error: BaseException | None = None) -> None:
         """Their threads go on; their groups let go of them in their next turn."""

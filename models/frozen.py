@@ -131,6 +131,7 @@ class FrozenNet:
 
     def __init__(self, model: FrozenModel, device: torch.device | str = "cpu") -> None:
         self.model, self.device = model, torch.device(device)
+        self.inputs, self.outputs = model.description.inputs, model.description.outputs
         self._layers = [IntegerLayer(layer, model.limit, layer is model.layers[-1], device) for layer in model.layers]
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ SAMPLE = 256
 
 
 class Specialty:
-    """What the first of `nets` codes better than each of the others. All are of one description."""
+    """What the first of `nets`, which are on the CPU, codes better than each of the others."""
 
     def __init__(self, nets: list[ContextNet]) -> None:
         self.nets = nets
@@ -28,17 +28,16 @@ class Specialty:
     def excess(self, image: np.ndarray, generator: np.random.Generator) -> float:
         """Bits per sub-pixel that the first network spends beyond the best of the others, on a sample of an image
         (H, W, C) uint8. Negative where the image is the first network's."""
-        description = self.nets[0].description
-        device = next(self.nets[0].parameters()).device
         height, width, channels = image.shape
         rows = torch.from_numpy(generator.integers(0, height, SAMPLE))
         columns = torch.from_numpy(generator.integers(0, width, SAMPLE))
-        padded = torch.from_numpy(pad_image(image, description.padding))
-        contexts = gather_contexts(padded, rows, columns, description.taps).to(device)
-        pixels = torch.from_numpy(image.reshape(-1, channels))[rows * width + columns].to(device)
-        inputs, reference = integer_inputs(contexts, description)
-        rates = [
-            BITS["coded"](mixture_of(net(inputs), pixels, reference, description), pixels).mean().item()
-            for net in self.nets
-        ]
+        pixels = torch.from_numpy(image.reshape(-1, channels))[rows * width + columns]
+        paddings = {net.description.padding for net in self.nets}
+        padded = {padding: torch.from_numpy(pad_image(image, padding)) for padding in paddings}
+        rates = []
+        for net in self.nets:
+            description = net.description
+            contexts = gather_contexts(padded[description.padding], rows, columns, description.taps)
+            inputs, reference = integer_inputs(contexts, description)
+            rates.append(BITS["coded"](mixture_of(net(inputs), pixels, reference, description), pixels).mean().item())
         return rates[0] - min(rates[1:])

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from coders import native, steps
+from coders import native, networks, steps
 from tests.helpers import GOLDEN, shared_directory
 
 WITHOUT_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -68,9 +68,20 @@ def torch_threads():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, WITHOUT_CUDA])])
-def device(request) -> str:
-    return request.param
+GPU = [pytest.mark.gpu, WITHOUT_CUDA]
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=GPU), pytest.param("cuda without kernel", marks=GPU)])
+def device(request, monkeypatch) -> str:
+    if "without" in request.param:
+        monkeypatch.setattr(networks, "fusable", lambda *case: False)
+    return request.param.split()[0]
+
+
+@pytest.fixture
+def without_kernel(monkeypatch) -> None:
+    """Networks are computed by models.frozen.FrozenNet on every device."""
+    monkeypatch.setattr(networks, "fusable", lambda *case: False)
 
 
 @pytest.fixture(params=["native", "python"])

@@ -113,9 +113,9 @@ def test_one_thread_does_all_turns(device, monkeypatch):
     """Whoever waits: libraries of a device keep memory for each thread that calls them."""
     model, coder, callers, start = random_frozen(TINY["west"]), BatchedCoder(device, 3, 1), set(), Evaluator.start
 
-    def noted(evaluator, pixels):
+    def noted(evaluator, counts, slots):
         callers.add(threading.get_ident())
-        start(evaluator, pixels)
+        start(evaluator, counts, slots)
 
     monkeypatch.setattr(Evaluator, "start", noted)
     at_once(lambda seed: coder.encode(random_image(9, 9 + seed), model, WAVEFRONT), range(12), 6)

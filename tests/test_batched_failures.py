@@ -16,7 +16,7 @@ import torch
 from coders import codec
 from coders.backends import batched_backend
 from coders.batched import BatchedCoder, _Group
-from coders.evaluator import FEWEST_PIXELS, Evaluator
+from coders.evaluator import FEWEST_PIXELS, CopyingEvaluator, Evaluator
 from coders.scan import WAVEFRONT
 from models.frozen import FrozenNet
 from tests.batched_cases import Slow, at_once, encoded, outcomes
@@ -36,7 +36,7 @@ def test_an_image_that_does_not_fit_its_model_fails_alone(device, host):
     assert isinstance(results[1], ValueError)
 
 
-def test_a_turn_that_fails_concerns_one_model(device, monkeypatch):
+def test_a_turn_that_fails_concerns_one_model(device, monkeypatch, without_kernel):
     """Its images fail, each with an exception of its own; another model's go on, and so do later ones of its own."""
     good, bad = (random_frozen(TINY["west"], seed=seed) for seed in (0, 1))
     coder, image, evaluate = BatchedCoder(device, 8, 1), random_image(30, 30), FrozenNet.__call__
@@ -74,10 +74,10 @@ def test_an_image_that_finishes_in_a_turn_that_fails_is_not_lost(device, monkeyp
             finishing.append(group._evaluator)
         return finished
 
-    def failing(evaluator, pixels):
+    def failing(evaluator, counts, slots):
         if evaluator in finishing:
             raise DeviceMemoryError("as a test pretends")
-        start(evaluator, pixels)
+        start(evaluator, counts, slots)
 
     monkeypatch.setattr(_Group, "advance", advanced)
     monkeypatch.setattr(Evaluator, "start", failing)
@@ -99,7 +99,7 @@ def test_an_image_that_finishes_in_a_turn_that_fails_is_not_lost(device, monkeyp
     assert [type(result) for result in results[1:]] == [DeviceMemoryError] * 3
 
 
-def test_a_model_that_cannot_be_made_fails_its_images(device, monkeypatch):
+def test_a_model_that_cannot_be_made_fails_its_images(device, monkeypatch, without_kernel):
     """Whatever the reason: it is not tried for ever, and others are coded."""
     good, bad = (random_frozen(TINY["west"], seed=seed) for seed in (0, 1))
     coder, image, tries = BatchedCoder(device, 2, 1), random_image(9, 9), []
@@ -110,7 +110,7 @@ def test_a_model_that_cannot_be_made_fails_its_images(device, monkeypatch):
             raise RuntimeError("CUDA error: as a test pretends")
         return FrozenNet(model, device)
 
-    monkeypatch.setattr("coders.batched.FrozenNet", making)
+    monkeypatch.setattr("coders.networks.FrozenNet", making)
     results = outcomes(lambda model: coder.encode(image, model, WAVEFRONT), [bad, good, bad, good])
     assert results[1] == results[3] == encoded(image, good, WAVEFRONT)
     assert [type(result) for result in results[::2]] == [RuntimeError] * 2
@@ -147,7 +147,7 @@ def test_an_interrupted_image_leaves_and_the_others_stay(device, monkeypatch):
     assert not coder._waiting
     assert not coder._under_way
     assert np.array_equal(coder.decode(stream, 20, 20, model, WAVEFRONT), image)
-    assert not any(group.images for _, group in coder._all_groups())
+    assert not any(family.images() for family in coder._families.values())
 
 
 # Memory of the device.
@@ -167,7 +167,7 @@ def limited_network(monkeypatch, most: int) -> list[int]:
     return asked
 
 
-def test_smaller_parts_where_memory_is_short(device, monkeypatch):
+def test_smaller_parts_where_memory_is_short(device, monkeypatch, without_kernel):
     model, image, coder = random_frozen(TINY["west"]), random_image(70, 60), BatchedCoder(device, 4, 1)
     expected, asked = encoded(image, model, WAVEFRONT), limited_network(monkeypatch, 300)
     assert at_once(lambda one: coder.encode(one, model, WAVEFRONT), [image] * 3) == [expected] * 3
@@ -175,7 +175,7 @@ def test_smaller_parts_where_memory_is_short(device, monkeypatch):
     assert 1 <= too_many <= 12  # halved until it fits, in each group, and not tried again for every block
 
 
-def test_no_memory_at_all_is_a_clear_error(device, monkeypatch):
+def test_no_memory_at_all_is_a_clear_error(device, monkeypatch, without_kernel):
     model, image, coder = random_frozen(TINY["west"]), random_image(70, 60), BatchedCoder(device, 4, 1)
     with monkeypatch.context() as patched:
         limited_network(patched, FEWEST_PIXELS // 2 - 1)
@@ -191,16 +191,16 @@ def test_no_memory_at_all_is_a_clear_error(device, monkeypatch):
 
 def test_never_fewer_pixels_than_the_fewest_before_giving_up(device, monkeypatch):
     """Between the fewest and twice as many, the fewest are tried; the error names how many did not fit."""
-    evaluator = Evaluator(FrozenNet(random_frozen(TINY["west"]), device))
+    evaluator = CopyingEvaluator(FrozenNet(random_frozen(TINY["west"]), device))
     evaluator.reserve(100)
     with monkeypatch.context() as patched:
         asked = limited_network(patched, FEWEST_PIXELS)
-        evaluator.start(100)
+        evaluator.start([100], [0])
         evaluator.wait()
         assert asked == [100, FEWEST_PIXELS, 100 - FEWEST_PIXELS]
     asked = limited_network(monkeypatch, FEWEST_PIXELS - 1)
     with pytest.raises(DeviceMemoryError, match=f"even for {FEWEST_PIXELS} pixels"):
-        evaluator.start(100)
+        evaluator.start([100], [0])
     assert min(asked) == FEWEST_PIXELS
 
 
@@ -220,7 +220,7 @@ def test_what_says_that_memory_is_short(error):
 
 def test_only_a_lack_of_memory_is_called_so(monkeypatch):
     """Where room for more pixels is made on the host."""
-    evaluator = Evaluator(FrozenNet(random_frozen(TINY["west"]), "cpu"))
+    evaluator = CopyingEvaluator(FrozenNet(random_frozen(TINY["west"]), "cpu"))
     for error, expected in ((RuntimeError("other"), RuntimeError), (RuntimeError("out of memory"), MemoryError)):
 
         def failing(*arguments, error=error, **options):
@@ -232,11 +232,11 @@ def test_only_a_lack_of_memory_is_called_so(monkeypatch):
                 evaluator.reserve(1000)
 
 
-def test_no_memory_for_the_model(device, monkeypatch):
+def test_no_memory_for_the_model(device, monkeypatch, without_kernel):
     def full(*arguments):
         raise torch.cuda.OutOfMemoryError("as a test pretends")
 
-    monkeypatch.setattr("coders.batched.FrozenNet", full)
+    monkeypatch.setattr("coders.networks.FrozenNet", full)
     with pytest.raises(DeviceMemoryError, match="for model"):
         BatchedCoder(device, 2, 1).encode(random_image(3, 3), random_frozen(TINY["west"]), WAVEFRONT)
 

@@ -15,6 +15,7 @@ from models.checkpoint import network_of
 from models.context_net import ContextNet
 from models.description import ModelDescription
 from models.measure import image_bits
+from models.neighbourhood import CAUSAL_TAPS
 from models.specialty import Specialty
 from tests.training_cases import (
     CONTEXTS,
@@ -148,3 +149,45 @@ def test_rivals_need_a_start_and_the_same_model(work, capsys):
         assert "of another model" in capsys.readouterr().err
     assert run(CONTEXTS, initial_weights=FIRST, rivals="none.pth.tar") == 2
     assert "'none.pth.tar' cannot be read" in capsys.readouterr().err
+
+
+def test_a_run_on_another_ones_share(work, monkeypatch, capsys):
+    """Of networks with other taps; the new network is validated alone; a resumed run notices another share."""
+    pools: list[ContextPool] = []
+
+    class RecordedPool(ContextPool):
+        def __init__(self, *arguments, **keywords) -> None:
+            super().__init__(*arguments, **keywords)
+            pools.append(self)
+
+    monkeypatch.setattr(utils.tasks.train, "ContextPool", RecordedPool)
+    assert run(CONTEXTS, exp_name="first") == 0
+    assert run(CONTEXTS, exp_name="second", noise=0.0, max_steps=40) == 0
+    of_first = CONTEXTS | {"taps": "diagonal", "share_of": [FIRST, SECOND]}
+    assert run(of_first, exp_name="diagonal", initial_weights=FIRST) == 0
+    assert checkpoint("diagonal")["progress"]["rows"][-1][5] == pytest.approx(
+        mean_bpsp(network_of(checkpoint("diagonal"), Path()), [photograph(10), photograph(11)]), rel=1e-6
+    )
+    excess = pools[-1].excess
+    assert [net.description.taps for net in excess.__self__.nets] == [CAUSAL_TAPS] * 2
+    image, swapped = photograph(10), Specialty(excess.__self__.nets[::-1]).excess
+    one, other = (function(image, np.random.default_rng(0)) for function in (excess, swapped))
+    assert one == -other != 0
+    capsys.readouterr()
+    assert run(of_first | {"share_of": [SECOND, FIRST]}, exp_name="diagonal", resume_training=True, max_steps=13) == 0
+    assert "max_steps, share_of" in capsys.readouterr().out
+
+
+def mean_bpsp(net, images) -> float:
+    return float(np.mean([image_bpsp(net, image, None) for image in images]))
+
+
+def test_what_a_share_is_of(work, capsys):
+    assert run(CONTEXTS, share_of=["some.pth.tar"]) == 2
+    assert "share_of needs two checkpoints or more" in capsys.readouterr().err
+    assert run(CONTEXTS, share_of=["a.pth.tar", "b.pth.tar"], rivals="c.pth.tar", initial_weights="d.pth.tar") == 2
+    assert "give one of them" in capsys.readouterr().err
+    assert run(CONTEXTS, exp_name="gray", num_color_channels=1) == 0
+    gray = "experiments/gray/checkpoints/checkpoint.pth.tar"
+    assert run(CONTEXTS, share_of=[gray, gray]) == 2
+    assert "is of 1 channels" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from utils.errors import ModelError, RequestError
 from utils.files import write_whole
 
 #: Settings that older checkpoints do not have, and what they stand for.
-SINCE_ADDED = {"sharpen": 0.0, "half_colour": 0.0, "rivals": []}
+SINCE_ADDED = {"sharpen": 0.0, "half_colour": 0.0, "rivals": [], "share_of": [], "compiled": False}
 
 
 @dataclass(frozen=True)

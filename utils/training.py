@@ -69,6 +69,7 @@ class Training:
         self.optimizer = settings.optimizer_of(net.parameters())
         self.share = processes.share(settings.batch_size)
         self.weight = (self.share.stop - self.share.start) / settings.batch_size
+        self._bits = torch.compile(batch_bits, dynamic=False) if settings.compiled else batch_bits
         self.step, self.rows, self.meter = 0, [], AverageValueMeter()
         self.stepping, self.waiting = Stopwatch(), Stopwatch()
         self._first, self._seconds_before, self._interval = 0, 0.0, (0, 0.0)
@@ -120,7 +121,7 @@ class Training:
 
     def _loss(self, sample: Sample) -> tuple[torch.Tensor, None]:
         bfloat16 = self.step < self.settings.bfloat16_steps
-        return batch_bits(self.net, *sample, self.settings.loss, bfloat16) * self.weight, None
+        return self._bits(self.net, *sample, self.settings.loss, bfloat16) * self.weight, None
 
     def _set_rate(self, state: dict) -> None:
         for group in self.optimizer.param_groups:

@@ -78,6 +78,7 @@ def train_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
         adam_beta2=config.adam_beta2,
         gradient_clip=config.gradient_clip,
         bfloat16_steps=config.bfloat16_steps,
+        compiled=config.compiled,
         max_epoch=config.max_epoch,
         max_steps=config.max_steps,
         steps_per_epoch=config.steps_per_epoch,
@@ -96,6 +97,7 @@ def train_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
         resume=config.resume_training,
         initial_weights=config.initial_weights,
         rivals=_rivals(config),
+        share_of=_share_of(config),
         visdom=config.visdom,
         find_anomalies=config.mode == "debug",
     )
@@ -121,3 +123,12 @@ def validate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
         threads=config.num_threads,
     )
     return partial(validate.run, task)
+
+
+def _share_of(config: EasyDict) -> tuple[str, ...]:
+    share_of = listed(config.share_of)
+    if len(share_of) == 1:
+        raise RequestError("share_of needs two checkpoints or more: the one whose share it is, and the others")
+    if share_of and listed(config.rivals):
+        raise RequestError("share_of and rivals both say which crops are trained on; give one of them")
+    return share_of

@@ -42,6 +42,7 @@ class TrainTask:
     resume: bool = False
     initial_weights: str | None = None
     rivals: tuple[str, ...] = ()
+    share_of: tuple[str, ...] = ()
     visdom: str | None = None
     find_anomalies: bool = False
 
@@ -76,6 +77,7 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
     settings = task.settings.resolved(images.pixels)
     notes = settings.record(description.to_json(), images.fingerprint)
     notes["rivals"] = [_digest(name) for name in (task.initial_weights, *task.rivals)] if task.rivals else []
+    notes["share_of"] = [_digest(name) for name in task.share_of]
     payload = None
     if task.resume:
         payload, changed = experiment.resume(notes)
@@ -85,9 +87,11 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
         experiment.start(notes)
     net = _network(task).to(device)
     rivals = [_same_model(task, rival, "rivals").to(device) for rival in task.rivals]
-    excess = None
+    shares = [_checked(task, name) for name in task.share_of]
     if rivals:
-        excess = Specialty([_same_model(task, task.initial_weights, "initial_weights").to(device), *rivals]).excess
+        shares = [_same_model(task, task.initial_weights, "initial_weights")]
+        shares += [_same_model(task, rival, "rivals") for rival in task.rivals]
+    excess = Specialty(shares).excess if shares else None  # on the CPU: there are too few pixels for a GPU
     make = ContextPool if settings.sampling == "contexts" else PatchPool
     pool: RotatingPool = make(
         images,
@@ -135,6 +139,15 @@ def _same_model(task: TrainTask, name: str, key: str, other_taps: bool = False) 
         net = with_taps_of(net, task.description)
     if net.description != task.description:
         raise ModelError(f"{key} {str(path)!r} are of another model than this configuration describes")
+    return net
+
+
+def _checked(task: TrainTask, name: str) -> ContextNet:
+    """The network of a checkpoint of `share_of`."""
+    path = Path(name).expanduser()
+    net = network_of(read_checkpoint(path), path)
+    if net.description.channels != task.description.channels:
+        raise ModelError(f"share_of {str(path)!r} is of {net.description.channels} channels, the model to train is not")
     return net
 
 

@@ -1,6 +1,7 @@
 // Threads that outlive a call, for work that comes in many small portions.
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -10,8 +11,8 @@
 
 namespace p59 {
 
-// `threads - 1` threads that share portions of work with whoever calls `run`. They spin for some microseconds between
-// portions, which follow each other closely, then sleep.
+// `threads - 1` threads that share portions of work with whoever calls `run`. They spin for a while between portions,
+// which follow each other closely, then sleep. `use` says how many are worth the trouble; the others sleep.
 //
 // `tickets_` holds the round in its high half and how many indices nobody has claimed in its low one. `run` returns when
 // all are finished, so that a thread that has claimed one finds the body of that very round.
@@ -20,7 +21,7 @@ public:
     explicit Pool(int threads) {
         for (int index = 1; index < threads; ++index) {
             try {
-                threads_.emplace_back([this] { serve(); });
+                threads_.emplace_back([this, index] { serve(index); });
             } catch (const std::system_error&) {
                 break;  // Fewer threads do the same work.
             }
@@ -34,7 +35,21 @@ public:
             stop_.store(true);
         }
         wake_.notify_all();
+        called_.notify_all();
         for (std::thread& thread : threads_) thread.join();
+    }
+
+    // From now on at least `threads`, the caller among them, share the work, if there are so many, and not many more: those
+    // that spin in vain slow the others down.
+    void use(int threads) {
+        const int wanted = std::clamp(threads, 1, int(threads_.size()) + 1), before = used_.load();
+        if (wanted <= before && before < 2 * wanted) return;
+        {
+            std::lock_guard lock(sleeping_);  // nobody is between looking and falling asleep
+            used_.store(wanted);
+        }
+        wake_.notify_all();
+        called_.notify_all();
     }
 
     // body(0) to body(count - 1), in any order. Rethrows what one of them throws when all are finished.
@@ -55,7 +70,8 @@ public:
     }
 
 private:
-    static constexpr int kSpins = 2000;
+    // Longer than a device takes for a step: waking up takes as long as a step.
+    static constexpr std::chrono::microseconds kSpinning{300};
 
     // Claim and do what there is; whether there was anything.
     bool work() {
@@ -76,26 +92,31 @@ private:
         return any;
     }
 
-    void serve() {
+    void serve(int index) {
         Patience patience;
-        int turns = 0;
+        Clock::time_point since = Clock::now();
         while (!stop_.load(std::memory_order_relaxed)) {
-            if (work()) {
+            const bool used = index < used_.load(std::memory_order_relaxed);
+            if (used && work()) {
                 patience.reset();
-                turns = 0;
-            } else if (++turns < kSpins) {
+                since = Clock::now();
+            } else if (used && Clock::now() - since < kSpinning) {
                 patience.wait();
             } else {
                 std::unique_lock lock(sleeping_);
-                wake_.wait(lock, [this] { return stop_.load() || uint32_t(tickets_.load()); });
-                turns = 0;
+                if (index < used_.load())
+                    wake_.wait(lock, [&] { return stop_.load() || index >= used_.load() || uint32_t(tickets_.load()); });
+                else
+                    called_.wait(lock, [&] { return stop_.load() || index < used_.load(); });
+                since = Clock::now();
             }
         }
     }
 
     std::mutex running_, sleeping_;
-    std::condition_variable wake_;
+    std::condition_variable wake_, called_;  // of threads that are used; of the others
     std::atomic<bool> stop_{false};
+    std::atomic<int> used_{1};
     alignas(64) std::atomic<uint64_t> tickets_{0};
     alignas(64) std::atomic<int> unfinished_{0};
     const std::function<void(int)>* body_ = nullptr;

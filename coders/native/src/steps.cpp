@@ -139,6 +139,7 @@ std::vector<int64_t> advance(const std::vector<StepCoder*>& coders, const std::v
         outputs_before += awaited[i] * coders[i]->model().layers.back().outputs;
         inputs_before += upcoming[i] * coders[i]->model().layers.front().inputs;
     }
+    pool.use(int(coders.size()));
     pool.run(int(coders.size()), [&](int i) {
         if (awaited[i]) coders[i]->take(outputs + outputs_at[i]);
         if (upcoming[i]) coders[i]->gather(inputs + inputs_at[i]);

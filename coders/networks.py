@@ -1,0 +1,81 @@
+"""Which models are evaluated together on a device, and by what: the kernel of models.fused or PyTorch's operations."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+
+from coders.evaluator import CopyingEvaluator, Evaluator, FusedEvaluator, Seconds
+from models.frozen import INPUT_LIMIT, FrozenModel, FrozenNet
+from models.fused import ENOUGH, FusedNets, fusable
+from utils.device_memory import is_out_of_memory
+
+#: So many pixels the kernel has to compute as the host does before it is used: few and many.
+TRIALS = (100, ENOUGH + 1)
+
+
+class Networks:
+    """Models on a device that are evaluated together: any of one architecture with the kernel, else a single one."""
+
+    def __init__(self, model: FrozenModel, device: str) -> None:
+        """For all models of the same `networks_key`. Raises RuntimeError where the device has no memory for them."""
+        self._fused = networks_key(model, device) != model.fingerprint
+        self._nets = FusedNets(model, device) if self._fused else FrozenNet(model, device)
+        if device != "cpu":
+            torch.cuda.synchronize(device)  # weights are there before other streams read them
+
+    def slot(self, model: FrozenModel, needed: set[int]) -> int:
+        """The number of a model for `Evaluator.start`, when it is on the device; models that are not `needed` give way.
+
+        Raises RuntimeError where the device has no memory for it.
+        """
+        return self._nets.slot(model, needed) if self._fused else 0
+
+    def evaluator(self, seconds: Seconds | None = None) -> Evaluator:
+        """One of any number of evaluators, which work side by side."""
+        return FusedEvaluator(self._nets, seconds) if self._fused else CopyingEvaluator(self._nets, seconds)
+
+
+def networks_key(model: FrozenModel, device: str) -> tuple | bytes:
+    """What models that are evaluated together have in common: with the kernel their architecture, else all."""
+    if fusable(model, device):
+        key = model.description.layer_shapes, model.description.layer_roles, device
+        if key not in _trials:
+            _trials[key] = _kernel_works(model, device)
+        if _trials[key]:
+            return key
+    return model.fingerprint
+
+
+#: Whether the kernel works for an architecture on a device.
+_trials: dict[tuple, bool] = {}
+
+
+def _kernel_works(model: FrozenModel, device: str) -> bool:
+    """Whether the kernel can be built for this device and computes there what the host does; else a warning says why.
+
+    A machine takes some seconds to build it for the first time. Memory is the host's, as when images are coded.
+    """
+    generator, pinned = np.random.default_rng(0), device != "cpu"
+    try:
+        nets = FusedNets(model, device)
+        slot = nets.slot(model, set())
+        for pixels in TRIALS if pinned else TRIALS[:1]:
+            inputs = torch.empty((pixels, nets.inputs), dtype=torch.int16, pin_memory=pinned)
+            outputs = torch.empty((pixels, nets.outputs), dtype=torch.int32, pin_memory=pinned)
+            segments = torch.empty((1, 3), dtype=torch.int32, pin_memory=pinned)
+            inputs.numpy()[:] = generator.integers(-INPUT_LIMIT, INPUT_LIMIT + 1, inputs.shape)
+            segments.numpy()[:] = slot, 0, pixels
+            nets(nets.launch_for(1, pixels, pixels), inputs, outputs, segments)
+            if pinned:
+                torch.cuda.synchronize(device)
+            if not torch.equal(outputs, FrozenNet(model)(inputs)):
+                raise RuntimeError("it computes other numbers than the processor")
+    except Exception as error:  # of a compiler or a driver: any
+        if is_out_of_memory(error):
+            raise
+        warnings.warn(f"the network's kernel cannot be used on {device}, which makes it slower: {error}", stacklevel=2)
+        return False
+    return True

@@ -1,0 +1,168 @@
+"""The kernel computes what the reference does; without it, or where it fails, everything works all the same."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from coders import networks
+from coders.batched import BatchedCoder
+from coders.scan import WAVEFRONT
+from models.description import PUBLISHED, ModelDescription
+from models.frozen import INPUT_LIMIT, FrozenModel, FrozenNet
+from models.fused import ENOUGH, FusedNets, fusable, packed
+from tests.batched_cases import at_once, encoded
+from tests.helpers import ROOT, TINY, random_frozen, random_image
+
+ARCHITECTURES = TINY | {
+    "full": ModelDescription(),
+    "full published": PUBLISHED,
+    "full residual": ModelDescription(residual=True, widths=(128,) * 5),
+    "narrow": ModelDescription(widths=(40, 3)),
+}
+
+
+def extreme(description: ModelDescription, seed: int) -> FrozenModel:
+    """Weights and activations of all sizes that int16 and the 32-bit bound allow, and all shifts."""
+    model, generator = random_frozen(description, seed=seed), np.random.default_rng(seed)
+    layers = []
+    for number, layer in enumerate(model.layers):
+        entering = INPUT_LIMIT if number == 0 else 32767
+        bits = generator.integers(0, 16, (len(layer.bias), 1))
+        weight = generator.integers(-32767, 32768, layer.weight.shape) >> bits
+        weight[generator.random(weight.shape) < 0.7] = 0
+        weight[:, 0] = generator.choice([-32767, 32767, 32640, 0], len(weight))
+        room = 2**31 - 1 - np.abs(weight).sum(1) * entering
+        weight[room < 0] >>= 8
+        room = 2**31 - 1 - np.abs(weight).sum(1) * entering
+        bias = generator.integers(-room, room + 1)
+        shift = generator.integers(0, 32, len(bias))
+        shift[::2] = np.clip(shift[::2], 8, 20)
+        layers.append(
+            replace(layer, weight=weight.astype(np.int16), bias=bias.astype(np.int32), shift=shift.astype(np.uint8))
+        )
+    return replace(model, layers=tuple(layers), limit=32767)
+
+
+def check(device: str, names: list[str]) -> None:
+    """Segments of several models, empty ones among them, in one launch; nothing beyond the rows is written."""
+    generator = np.random.default_rng(0)
+    for name in names:
+        description = ARCHITECTURES[name]
+        models = [random_frozen(description), random_frozen(description, seed=1), extreme(description, 2)]
+        assert fusable(models[0], device)
+        nets = FusedNets(models[0], device)
+        totals = ([5, 40, 0, 17], [ENOUGH, 1, 33]) if device != "cpu" else ([5, 40, 0, 17],)
+        for counts in totals:
+            chosen = [models[number % 3] for number in range(len(counts))]
+            slots = [nets.slot(model, set()) for model in chosen]
+            firsts = np.cumsum(counts) - counts
+            segments = torch.from_numpy(np.stack([slots, firsts, counts], 1).astype(np.int32)).to(device)
+            inputs = generator.integers(-INPUT_LIMIT, INPUT_LIMIT + 1, (sum(counts), description.inputs))
+            inputs = torch.from_numpy(inputs.astype(np.int16))
+            outputs = torch.full((sum(counts) + 1, description.outputs), 7, dtype=torch.int32, device=device)
+            launch = nets.launch_for(len(counts), max(counts), sum(counts))
+            unused = torch.zeros((launch.segments - len(counts), 3), dtype=torch.int32, device=device)
+            nets(launch, inputs.to(device), outputs, torch.cat([segments, unused]))
+            outputs = outputs.cpu()
+            for model, first, count in zip(chosen, firsts, counts, strict=True):
+                rows = slice(first, first + count)
+                assert torch.equal(outputs[rows], FrozenNet(model)(inputs[rows])), (name, counts)
+            assert (outputs[-1] == 7).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_kernel_computes_the_same_integers(name):
+    check("cuda", [name])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+def test_the_kernel_interpreted_computes_the_same_integers():
+    """Triton runs it with NumPy, line by line, where there is no GPU."""
+    program = "from tests.test_fused import ARCHITECTURES, check; check('cpu', list(ARCHITECTURES))"
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_models_come_and_go():
+    """A slot is kept while it is needed and given to another model when it is not; tables grow where all are needed."""
+    nets = FusedNets(random_frozen(TINY["west"]), "cpu")
+    models = [random_frozen(TINY["west"], seed=seed) for seed in range(20)]
+    at = {seed: nets.slot(models[seed], set()) for seed in range(8)}
+    assert sorted(at.values()) == list(range(8))
+    assert {seed: nets.slot(models[seed], set()) for seed in range(8)} == at
+    free = at.pop(3)
+    at[8] = nets.slot(models[8], set(at.values()))
+    assert at[8] == free
+    for seed in range(9, 20):
+        at[seed] = nets.slot(models[seed], set(at.values()))
+    assert len(set(at.values())) == 19
+    assert nets.moved == 2
+    for seed, slot in at.items():
+        weights, units = packed(models[seed], nets._side)
+        assert np.array_equal(nets._weights[slot], weights)
+        assert np.array_equal(nets._units[slot], units)
+
+
+@pytest.mark.parametrize("fault", ["not built", "wrong"])
+def test_a_kernel_that_does_not_work_is_not_used(monkeypatch, fault):
+    class Faulty(FusedNets):
+        def __call__(self, launch, inputs, outputs, segments):
+            if fault == "not built":
+                raise RuntimeError("Failed to find C compiler")
+            outputs.zero_()
+
+    monkeypatch.setattr(networks, "FusedNets", Faulty)
+    monkeypatch.setattr(networks, "fusable", lambda *case: True)
+    monkeypatch.setattr(networks, "_trials", {})
+    model, image = random_frozen(TINY["west"]), random_image(20, 20)
+    coder, stream = BatchedCoder("cpu", 2, 1), encoded(image, model, WAVEFRONT)
+    with pytest.warns(UserWarning, match="kernel cannot be used on cpu, which makes it slower: "):
+        assert networks.networks_key(model, "cpu") == model.fingerprint
+    assert coder.encode(image, model, WAVEFRONT) == stream
+    assert np.array_equal(coder.decode(stream, 20, 20, model, WAVEFRONT), image)
+
+
+def test_many_models_are_evaluated_together(monkeypatch):
+    """With a kernel, here pretended, images of any models of an architecture share evaluations."""
+    launches = []
+
+    class Pretended(FusedNets):
+        models: dict[int, FrozenModel] = {}
+
+        def slot(self, model, needed):
+            slot = super().slot(model, needed)
+            self.models[slot] = model
+            return slot
+
+        def __call__(self, launch, inputs, outputs, segments):
+            launches.append(int((segments[: launch.segments, 2] > 0).sum()))
+            for slot, first, count in segments[: launch.segments].tolist():
+                outputs[first : first + count] = FrozenNet(self.models[slot])(inputs[first : first + count])
+
+    monkeypatch.setattr(networks, "FusedNets", Pretended)
+    monkeypatch.setattr(networks, "fusable", lambda *case: True)
+    monkeypatch.setattr(networks, "_trials", {})
+    image, coder = random_image(40, 30), BatchedCoder("cpu", 12, 2)
+    models = [random_frozen(TINY["west"], seed=seed) for seed in range(12)]
+    streams = [encoded(image, model, WAVEFRONT) for model in models]
+    assert at_once(lambda model: coder.encode(image, model, WAVEFRONT), models) == streams
+    decoded = at_once(lambda case: coder.decode(case[0], 40, 30, case[1], WAVEFRONT), zip(streams, models, strict=True))
+    assert all(np.array_equal(one, image) for one in decoded)
+    assert max(launches) > 1
+
+
+def test_what_the_kernel_is_for():
+    assert not fusable(random_frozen(ModelDescription(widths=(129,))), "cuda")
+    assert not fusable(random_frozen(TINY["west"]), "cpu")
