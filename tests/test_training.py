@@ -47,6 +47,28 @@ def test_bfloat16_steps_train_float32_weights_and_end(work, monkeypatch):
     assert {value.dtype for value in checkpoint("run")["state_dict"].values()} == {torch.float32}
 
 
+def test_a_compiled_run_computes_its_steps_with_what_the_compiler_makes(work, monkeypatch):
+    made, steps = [], []
+
+    def compiler(function, **options):
+        made.append((function, options))
+
+        def compiled(*arguments):
+            steps.append(len(arguments))
+            return function(*arguments)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    assert run(CONTEXTS, exp_name="plain") == 0
+    assert not made
+    assert run(CONTEXTS, compiled=True) == 0
+    assert made == [(batch_bits, {"dynamic": False})]
+    assert len(steps) == 12
+    plain, compiled = (checkpoint(name)["state_dict"] for name in ("plain", "run"))
+    assert all(torch.equal(plain[key], compiled[key]) for key in plain)
+
+
 def test_bfloat16_bits_are_close_to_float32_ones(work):
     net = ContextNet(ModelDescription(reference="west", scales="exponential", padding="edge"))
     net.reset_parameters(torch.Generator().manual_seed(0))
