@@ -61,6 +61,7 @@ def encode(
     threads: int | None = None,
     device: str = "auto",
     adapt_steps: int = 0,
+    turn: bool = True,
     verify: bool = False,
     pixel_limit: int = PIXEL_LIMIT,
 ) -> bytes:
@@ -74,6 +75,7 @@ def encode(
     threads     default: all cores
     adapt_steps steps in which the network is fitted to the image before it is coded: 1000 make photographs several
                 percent smaller and take many seconds; 0: none
+    turn        code it in the one of eight orientations that takes the fewest bits; it comes back as it was
     verify      decode the file again and compare, before it is returned
 
     Raises P59Error: InputError for an image that is not coded, RequestError for an argument that is not allowed,
@@ -93,7 +95,7 @@ def encode(
         return best_model(candidates, rows, SCANS[order], backend)
 
     fit = Fitting(int(adapt_steps), device_of(device), threads, backend.stopped) if adapt_steps else None
-    data = encode_picture(picture, network, SCANS[order], backend, fit)
+    data = encode_picture(picture, network, SCANS[order], backend, fit, turn)
     if verify and not same_picture(_decoded(Container.from_bytes(data, pixel_limit), given, backend), picture):
         raise LosslessError("the file just encoded does not decode to the image; report this as a bug")
     return data

@@ -10,7 +10,7 @@ from coders.backends import Backend
 from coders.container import MODE_NAMED, ChunkType, Container
 from coders.network_rows import Fit, NetworkCoding
 from coders.picture import Picture, samples_of_groups
-from coders.planes import decode_group, encode_group, fingerprint_of, scan_of
+from coders.planes import coding_of, decode_group, encode_group, fingerprint_of
 from coders.scan import Scan
 from models.frozen import FrozenModel
 from utils.errors import FormatError, LosslessError
@@ -22,18 +22,20 @@ def encode_picture(
     scan: Scan,
     backend: Backend,
     fit: Fit | None = None,
+    turn: bool = True,
 ) -> bytes:
     """The whole .p59 file of a picture. `models` gives the network for rows (H, W, C) uint8 of 3 or 1
     channels, None where there is none.
 
-    `fit` (see models.fitting), where given, may adapt the network to each group of the picture.
+    `fit` (see models.fitting), where given, may adapt the network to each group of the picture. With `turn` each group
+    is coded in the orientation that takes the fewest bits.
     """
     chunks: list[tuple[int, bytes]] = [(ChunkType.METADATA, kind + data) for kind, data in picture.metadata]
     if picture.mode.name == "P":
         chunks.append((ChunkType.PALETTE, picture.palette))
     if picture.transparency is not None:
         chunks.append((ChunkType.TRANSPARENCY, picture.transparency))
-    groups, network = picture.groups(), NetworkCoding(models, scan, backend, fit)
+    groups, network = picture.groups(), NetworkCoding(models, scan, backend, fit, turn)
     for number, group in enumerate(groups):
         data = encode_group(group, groups[:number], picture.palette, network, picture.mode.name == "1")
         chunks.append((ChunkType.PLANES, data))
@@ -65,13 +67,15 @@ def models_named(container: Container) -> tuple[bytes, ...]:
 
 def scan_named(container: Container) -> Scan | None:
     """The scan order of a file's networks, or None where it is coded plainly."""
-    return next(filter(None, map(scan_of, container.planes)), None)
+    return next((coding.scan for coding in map(coding_of, container.planes) if coding), None)
 
 
-def encode_image(image: np.ndarray, model: FrozenModel, scan: Scan, backend: Backend, fit: Fit | None = None) -> bytes:
+def encode_image(
+    image: np.ndarray, model: FrozenModel, scan: Scan, backend: Backend, fit: Fit | None = None, turn: bool = True
+) -> bytes:
     """The whole .p59 file of samples (H, W, C) uint8. Raises FormatError where the model has other channels."""
     channels = model.description.channels
     if image.shape[2] != channels:
         raise FormatError(f"image has {image.shape[2]} channels, model {model.name} codes {channels}; choose another")
     picture = Picture(MODE_NAMED["RGB" if channels == 3 else "L"], image)
-    return encode_picture(picture, lambda rows: model if rows.shape[2] == channels else None, scan, backend, fit)
+    return encode_picture(picture, lambda rows: model if rows.shape[2] == channels else None, scan, backend, fit, turn)

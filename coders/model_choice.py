@@ -29,40 +29,47 @@ def best_model(models: Sequence[FrozenModel], image: np.ndarray, scan: Scan, bac
     if len(models) < 2:
         return next(iter(models), None)
     pieces = list(pieces_of(image))
-    counted = _inner if len(pieces) > 1 else np.sum
     bits, better = [0] * len(models), list(range(len(models)))
     for looked_at in ROUNDS:
         for index in better:
-            glances = (backend.glance(piece, models[index], scan) for piece in pieces[looked_at])
-            bits[index] += sum(round(counted(glance)) for glance in glances)
+            bits[index] += bits_of_pieces(pieces[looked_at], models[index], scan, backend, inner=len(pieces) > 1)
         better = sorted(better, key=lambda index: (bits[index], index))[: max(2, -(-len(better) // 2))]
     return models[better[0]]
 
 
+def bits_of_pieces(pieces: Sequence[np.ndarray], model: FrozenModel, scan: Scan, backend: Backend, inner: bool) -> int:
+    """Bits that the model takes for all pieces, each (H, W, C) uint8 and rounded to a whole number.
+
+    With `inner` pixels near the sides of a piece do not count, which are not sides of the image.
+    """
+    counted = _inner if inner else np.sum
+    return sum(round(counted(backend.glance(piece, model, scan))) for piece in pieces)
+
+
 def _inner(bits: np.ndarray) -> float:
-    """Bits (H, W) of the pixels of a piece whose taps lie in it: its sides are not sides of the image."""
+    """Bits (H, W) of the pixels of a piece whose taps lie in it."""
     inner = bits[TOP : len(bits) - BOTTOM, LEFT : bits.shape[1] - RIGHT]
     return (inner if inner.size else bits).sum()
 
 
-def pieces_of(image: np.ndarray) -> Iterator[np.ndarray]:
-    """Pieces of an image (H, W, C) that stand for it."""
+def pieces_of(image: np.ndarray, most: int = PIECES) -> Iterator[np.ndarray]:
+    """Up to `most` pieces of an image (H, W, C) that stand for it."""
     height, width = image.shape[:2]
     tall, wide = min(PIECE, height), min(PIECE, width)
-    down, across = _grid(height, width, height // tall, width // wide)
+    down, across = _grid(height, width, height // tall, width // wide, most)
     for row in _spread(height - tall, down):
         for column in _spread(width - wide, across):
             yield np.ascontiguousarray(image[row : row + tall, column : column + wide])
 
 
-def _grid(height: int, width: int, most_down: int, most_across: int) -> tuple[int, int]:
+def _grid(height: int, width: int, most_down: int, most_across: int, most: int) -> tuple[int, int]:
     """Rows and columns of the pieces: as many pieces as can be, at distances as alike as can be."""
 
     def worth(grid: tuple[int, int]) -> tuple[int, float]:
         distances = height / grid[0], width / grid[1]
         return grid[0] * grid[1], -max(distances) / min(distances)
 
-    return max(((down, min(PIECES // down, most_across)) for down in range(1, min(PIECES, most_down) + 1)), key=worth)
+    return max(((down, min(most // down, most_across)) for down in range(1, min(most, most_down) + 1)), key=worth)
 
 
 def _spread(last: int, count: int) -> list[int]:

@@ -1,8 +1,10 @@
-"""Rows of pixels to bytes and back by a network: codings 8 to 13 of coders.planes.
+"""Rows of pixels to bytes and back by a network: codings 8 to 14 of coders.planes.
 
 coding 8..10   in the scan order of code 0..2: 16 bytes fingerprint of the model, arithmetic-coded stream
        11..13  the same with the model adapted to the image: 16 bytes fingerprint of the model that is adapted,
                length of the adaptation (LEB128), adaptation (see coders.side_information), stream
+       14      turned: 1 byte, high nibble one of the codings above, low nibble the orientation in which its rows are
+               (1..7, see coders.orientation), then as in that coding
 """
 
 from __future__ import annotations
@@ -10,11 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from coders.backends import Backend
 from coders.container import Reader, number
+from coders.orientation import ORIENTATIONS, best_orientation, turned, turned_back
 from coders.scan import SCAN_OF_CODE, SCANS, Scan
 from coders.side_information import adaptation_of_bytes, adaptation_to_bytes
 from models.adaptation import Adaptation, adapted
@@ -24,6 +28,7 @@ from utils.errors import FormatError, ModelError
 
 NETWORK = 8
 ADAPTED = NETWORK + len(SCANS)
+TURNED = ADAPTED + len(SCANS)
 #: No symbol's share of the arithmetic coder's 65,536 is more than 65,281, so no sub-pixel costs fewer bits than this.
 LEAST_BITS = math.log2(65536 / 65281)
 #: No adaptation is looked for where the network alone takes fewer bytes than this: it would save no more than it takes.
@@ -37,18 +42,35 @@ class NetworkCoding:
     """How rows may be coded by a network: in `scan` order; `models` gives one for rows (H, W, C) uint8, or None.
 
     `fit` (image, model, taps), where given, looks for an adaptation, which is used where it makes the file smaller.
+    With `turn` rows are coded in the orientation that suits them best.
     """
 
     models: Callable[[np.ndarray], FrozenModel | None]
     scan: Scan
     backend: Backend
     fit: Fit | None = None
+    turn: bool = True
 
 
-def network_coding(coding: int) -> tuple[Scan | None, bool]:
-    """The scan order of a coding, None where it is no network's, and whether its model is adapted."""
-    is_adapted = ADAPTED <= coding < ADAPTED + len(SCANS)
-    return SCAN_OF_CODE.get(coding - (ADAPTED if is_adapted else NETWORK)), is_adapted
+class Coding(NamedTuple):
+    """How rows are coded by a network; the model's fingerprint follows `header` bytes."""
+
+    scan: Scan
+    is_adapted: bool
+    orientation: int
+    header: int
+
+
+def network_coding(coding: int, data: bytes) -> Coding | None:
+    """What a coding and the bytes after it say; None where it is no network's."""
+    orientation = 0
+    if coding == TURNED and data:
+        coding, orientation = divmod(data[0], 16)
+        if not 1 <= orientation < ORIENTATIONS:
+            return None
+    is_adapted = ADAPTED <= coding < TURNED
+    scan = SCAN_OF_CODE.get(coding - (ADAPTED if is_adapted else NETWORK))
+    return None if scan is None else Coding(scan, is_adapted, orientation, 1 if orientation else 0)
 
 
 def encode_rows(rows: np.ndarray, network: NetworkCoding, most: int) -> tuple[int, bytes] | None:
@@ -58,20 +80,24 @@ def encode_rows(rows: np.ndarray, network: NetworkCoding, most: int) -> tuple[in
     model = network.models(rows)
     if model is None:
         return None
-    stream = network.backend.encode(rows, model, network.scan)
-    return NETWORK + network.scan.code, model.fingerprint[:FINGERPRINT_BYTES] + stream
+    orientation = best_orientation(model, rows, network.scan, network.backend) if network.turn else 0
+    stream = network.backend.encode(turned(rows, orientation), model, network.scan)
+    return _in_orientation(NETWORK + network.scan.code, orientation, model.fingerprint[:FINGERPRINT_BYTES] + stream)
 
 
-def encode_rows_adapted(rows: np.ndarray, network: NetworkCoding, size: int) -> tuple[int, bytes] | None:
+def encode_rows_adapted(
+    rows: np.ndarray, network: NetworkCoding, orientation: int, size: int
+) -> tuple[int, bytes] | None:
     """The same with the model fitted to the rows, which may take more bytes; None where nothing is fitted.
 
-    `size` is what the rows take without.
+    `orientation` and `size` are what `encode_rows` found for the rows, and what they take by it.
     """
     if network.fit is None or size < WORTH_ADAPTING:
         return None
     model = network.models(rows)
     if model is None:
         return None
+    rows = turned(rows, orientation)
     adaptation = network.fit(rows, model, network.scan.taps(model.description.taps))
     try:
         fitted = adapted(model, adaptation)
@@ -79,7 +105,12 @@ def encode_rows_adapted(rows: np.ndarray, network: NetworkCoding, size: int) -> 
         return None
     stream = network.backend.encode(rows, fitted, network.scan)
     side = adaptation_to_bytes(adaptation, model.description)
-    return ADAPTED + network.scan.code, model.fingerprint[:FINGERPRINT_BYTES] + number(len(side)) + side + stream
+    data = model.fingerprint[:FINGERPRINT_BYTES] + number(len(side)) + side + stream
+    return _in_orientation(ADAPTED + network.scan.code, orientation, data)
+
+
+def _in_orientation(coding: int, orientation: int, data: bytes) -> tuple[int, bytes]:
+    return (TURNED, bytes((coding << 4 | orientation,)) + data) if orientation else (coding, data)
 
 
 def decode_rows(
@@ -93,10 +124,12 @@ def decode_rows(
 
     Raises FormatError where these are not rows of that shape, and what `find_model` raises.
     """
-    scan, has_adaptation = network_coding(coding)
-    reader = Reader(data)
+    named = network_coding(coding, data)
+    if named is None:
+        raise FormatError(f"planes of unknown coding {coding}; use a newer release")
+    reader = Reader(data[named.header :])
     fingerprint = reader.take(FINGERPRINT_BYTES)
-    side = reader.take(reader.number()) if has_adaptation else b""
+    side = reader.take(reader.number()) if named.is_adapted else b""
     stream = reader.rest()
     most = (8 * len(stream) + 64) / LEAST_BITS
     if math.prod(shape) > most:
@@ -106,9 +139,10 @@ def decode_rows(
     model = find_model(fingerprint)
     if model.description.channels != shape[2] or model.fingerprint[:FINGERPRINT_BYTES] != fingerprint:
         raise FormatError(f"coded with model {fingerprint[:8].hex()}, not {model.name}; give that model")
-    if has_adaptation:
+    if named.is_adapted:
         try:
             model = adapted(model, adaptation_of_bytes(side, model.description))
         except ModelError as error:
             raise FormatError(str(error)) from error
-    return backend.decode(stream, shape[0], shape[1], model, scan)
+    height, width = (shape[1], shape[0]) if named.orientation & 4 else shape[:2]
+    return turned_back(backend.decode(stream, height, width, model, named.scan), named.orientation)

@@ -13,7 +13,7 @@ A coded group:  1  form      high nibble: how the group became rows of bytes; lo
        7   none: the group equals an earlier one of the file (coding 0)               1 byte number of that group
 
     coding 0..5   plain, see coders.plain
-           8..13  network, see coders.network_rows
+           8..14  network, see coders.network_rows
 
 Packed rows start with the highest bits, as in PNG, and each fills whole bytes. Colours of a table have the bytes of a
 pixel. The index of a palette's colour is the lowest one that has it. Letters: H, W image size; C channels of a group.
@@ -31,14 +31,13 @@ from coders.backends import Backend
 from coders.colours import indices_in, pack, table_of, unpack
 from coders.container import Reader
 from coders.network_rows import (
-    NETWORK,
+    Coding,
     NetworkCoding,
     decode_rows,
     encode_rows,
     encode_rows_adapted,
     network_coding,
 )
-from coders.scan import Scan
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from utils.errors import FormatError
 
@@ -91,9 +90,10 @@ def encode_group(
                 best = _shorter(best, form, encode_rows(form.rows, network, len(best)))
             elif kind == PLAINLY and form.number in quick and len(quick[form.number]) < HOPELESS * len(best):
                 best = min([best, *_thorough(form, len(best))], key=len)
-    if network and fingerprint_of(best) is not None:
+    coding = coding_of(best)
+    if network and coding is not None:
         form = next(form for form in forms if form.number == best[0] >> 4)
-        best = _shorter(best, form, encode_rows_adapted(form.rows, network, len(best)))
+        best = _shorter(best, form, encode_rows_adapted(form.rows, network, coding.orientation, len(best)))
     return best
 
 
@@ -140,19 +140,21 @@ def _thorough(form: Form, best: int) -> Iterator[bytes]:
         yield form.coded(*plain.encode_differences(form.rows))
 
 
-def fingerprint_of(data: bytes) -> bytes | None:
-    """The fingerprint of the model that a coded group names, or None where it is coded plainly."""
-    return data[1 : 1 + FINGERPRINT_BYTES] if data and data[0] & 15 >= NETWORK else None
-
-
-def scan_of(data: bytes) -> Scan | None:
-    """The scan order of a coded group, or None where it is coded plainly."""
-    return network_coding(data[0] & 15)[0] if data else None
+def coding_of(data: bytes) -> Coding | None:
+    """How a network codes a group; None where it is coded plainly."""
+    return network_coding(data[0] & 15, data[1:2]) if data else None
 
 
 def is_adapted(data: bytes) -> bool:
     """Whether a coded group brings an adaptation of its model."""
-    return bool(data) and network_coding(data[0] & 15)[1]
+    coding = coding_of(data)
+    return coding is not None and coding.is_adapted
+
+
+def fingerprint_of(data: bytes) -> bytes | None:
+    """The fingerprint of the model that a coded group names, or None where it is coded plainly."""
+    coding = coding_of(data)
+    return None if coding is None else data[1 + coding.header :][:FINGERPRINT_BYTES]
 
 
 def decode_group(
@@ -201,7 +203,7 @@ def decode_group(
 def _decoded(coding, data, shape, number, find_model, backend) -> np.ndarray:
     if coding in plain.METHODS:
         return plain.decode_plain(coding, data, shape)
-    if network_coding(coding)[0] is None or number not in (ITSELF, ONE_CHANNEL, EXPANDED) or shape[2] not in (1, 3):
+    if number not in (ITSELF, ONE_CHANNEL, EXPANDED) or shape[2] not in (1, 3):
         raise FormatError(f"planes of unknown coding {number}.{coding}; use a newer release")
     return decode_rows(coding, data, shape, find_model, backend)
 

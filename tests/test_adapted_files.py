@@ -9,7 +9,7 @@ import pytest
 
 from coders import codec
 from coders.backends import batched_backend
-from coders.batched import MODELS_KEPT, BatchedCoder
+from coders.batched import FAMILIES_KEPT, BatchedCoder
 from coders.container import MODE_NAMED, Container
 from coders.image_codec import decode_picture, encode_image, encode_picture, models_named, scan_named
 from coders.network_rows import NETWORK, WORTH_ADAPTING
@@ -178,26 +178,26 @@ def models_adapted(count: int) -> list[FrozenModel]:
 def test_adapted_models_one_after_another_leave_the_device(device, host):
     """No more than a few are kept, and a model that comes again still codes the same."""
     coder, image = BatchedCoder(device, 4, 1), random_image(9, 11)
-    models = models_adapted(3 * MODELS_KEPT)
+    models = models_adapted(3 * FAMILIES_KEPT)
     kept = set()
     for model in [*models, models[0]]:
         stream = codec.encode_stream(image, model, WAVEFRONT)
         assert coder.encode(image, model, WAVEFRONT) == stream
         assert np.array_equal(coder.decode(stream, 9, 11, model, WAVEFRONT), image)
-        kept.add(len(coder._groups))
-    assert max(kept) <= MODELS_KEPT
+        kept.add(len(coder._families))
+    assert max(kept) <= FAMILIES_KEPT
 
 
 def test_adapted_models_all_at_the_same_time(device, monkeypatch):
     """More models under way than are kept: each image comes back, and idle models go."""
-    together, sizes, groups_of = 6, [], BatchedCoder._groups_of
+    together, sizes, family_of = 6, [], BatchedCoder._family_of
 
     def noted(coder, model):
-        groups = groups_of(coder, model)
-        sizes.append(len(coder._groups))
-        return groups
+        family = family_of(coder, model)
+        sizes.append(len(coder._families))
+        return family
 
-    monkeypatch.setattr(BatchedCoder, "_groups_of", noted)
+    monkeypatch.setattr(BatchedCoder, "_family_of", noted)
     coder, models = BatchedCoder(device, together, 2), models_adapted(20)
     cases = [(model, random_image(8 + number, 30, seed=number)) for number, model in enumerate(models * 2)]
     streams = [codec.encode_stream(image, model, WAVEFRONT) for model, image in cases]
@@ -208,7 +208,7 @@ def test_adapted_models_all_at_the_same_time(device, monkeypatch):
         return same and np.array_equal(coder.decode(stream, *image.shape[:2], model, WAVEFRONT), image)
 
     assert all(at_once(check, list(zip(cases, streams, strict=True))))
-    assert max(sizes) <= together + MODELS_KEPT
+    assert max(sizes) <= together + FAMILIES_KEPT
     assert len(sizes) == 2 * len(cases)
 
 

@@ -38,7 +38,7 @@ def test_golden_files(name, order, regenerate):
         if not model_path.is_file() or read_model(model_path).fingerprint != model.fingerprint:
             model_path.write_bytes(model_to_bytes(model))
         Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(image_path)
-        file_path.write_bytes(encode_image(image, model, scan, backend))
+        file_path.write_bytes(encode_image(image, model, scan, backend, turn=False))
     for path in (model_path, image_path, file_path):
         assert path.is_file(), f"{path.name} is missing; see --regenerate-golden"
     model = read_model(model_path)
@@ -48,7 +48,7 @@ def test_golden_files(name, order, regenerate):
     container = Container.from_bytes(data)
     assert models_named(container) == (model.fingerprint[:16],), "coded by the network, not plainly"
     np.testing.assert_array_equal(decode_image(container, model, backend), image)
-    assert encode_image(image, model, scan, backend) == data
+    assert encode_image(image, model, scan, backend, turn=False) == data
     stream = container.planes[0][17:]
     np.testing.assert_array_equal(decode_stream(stream, *image.shape[:2], model, scan), image)
     assert encode_stream(image, model, scan) == stream
@@ -59,7 +59,7 @@ def test_models_that_were_shipped_before_are_found_by_their_files(path):
     model, scan = read_model(path), SCANS["wavefront" if (-1, 2) in read_model(path).description.taps else "diagonal"]
     assert model.name == path.stem
     image = image_of(model, 24, 32, scan)
-    container = Container.from_bytes(encode_image(image, model, scan, backend_for("cpu", 1)))
+    container = Container.from_bytes(encode_image(image, model, scan, backend_for("cpu", 1), turn=False))
     (fingerprint,) = models_named(container)
     found = model_for_file(fingerprint, []).model
     assert found.fingerprint == model.fingerprint

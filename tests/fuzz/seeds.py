@@ -13,7 +13,8 @@ from coders.backends import backend_for
 from coders.container import MODE_NAMED, ChunkType, Container
 from coders.container import number as number_bytes
 from coders.image_codec import decode_picture, encode_picture
-from coders.network_rows import ADAPTED, NETWORK
+from coders.network_rows import ADAPTED, NETWORK, TURNED
+from coders.orientation import ORIENTATIONS, turned
 from coders.picture import Picture, same_picture
 from coders.planes import COPY, EXPANDED, ITSELF, ONE_CHANNEL, PACKED, TABLE
 from coders.scan import SCANS, Scan
@@ -100,6 +101,12 @@ def _each_method(random: np.random.Generator, smooth: np.ndarray):
             stream = model.fingerprint[:FINGERPRINT_BYTES] + BACKEND.encode(image, model, scan)
             yield Picture(mode, image), bytes((ITSELF << 4 | NETWORK + scan.code,)) + stream
             yield Picture(mode, image), bytes((ITSELF << 4 | ADAPTED + scan.code,)) + _adapted(image, model, scan)
+    for orientation in range(1, ORIENTATIONS):
+        scan, image = list(SCANS.values())[orientation % 3], turned(smooth, orientation)
+        inner = (NETWORK if orientation % 2 else ADAPTED) + scan.code
+        stream = MODELS[3].fingerprint[:FINGERPRINT_BYTES] + BACKEND.encode(image, MODELS[3], scan)
+        data = stream if orientation % 2 else _adapted(image, MODELS[3], scan)
+        yield Picture(rgb, smooth), bytes((ITSELF << 4 | TURNED, inner << 4 | orientation)) + data
     first = np.ascontiguousarray(smooth[:, :, :1])
     one = MODELS[1].fingerprint[:FINGERPRINT_BYTES] + BACKEND.encode(first, MODELS[1], SCANS["wavefront"])
     yield Picture(rgb, np.repeat(first, 3, 2)), bytes((ONE_CHANNEL << 4 | NETWORK + 1,)) + one

@@ -19,6 +19,7 @@ from coders.backends import backend_for
 from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture, encode_image
 from coders.model_choice import best_model
+from coders.orientation import best_orientation, turned
 from coders.scan import SCANS
 from datasets.images import open_image, samples_of
 from models.fitting import Fitting
@@ -151,7 +152,8 @@ def _ours(row: Row, image: np.ndarray, job: Job) -> tuple[Row, Measured]:
         job.size is not None,
     )
     if job.size is None and fit is None:
-        bits = backend.measure(image, suited(), scan)
+        model = suited()
+        bits = backend.measure(turned(image, best_orientation(model, image, scan, backend)), model, scan)
         row = replace(row, channel_bits=",".join(f"{value:.1f}" for value in bits))
     return row, measured
 

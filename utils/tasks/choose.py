@@ -88,6 +88,7 @@ def _encode(config: EasyDict, notes: Notes) -> Callable[[], int]:
         models=models_of(config),
         backend=backend,
         fit=fitting_of(config, backend),
+        turn=config.turn,
         verify=config.verify,
         skip_existing=config.skip_existing,
         pixel_limit=config.pixel_limit,

@@ -28,7 +28,10 @@ ENDING = ".p59"
 
 @dataclass(frozen=True)
 class EncodeTask:
-    """Encode `sources` into `target`: a directory, or one file (see `names_file`); `fit` adapts the network to each."""
+    """Encode `sources` into `target`: a directory, or one file (see `names_file`); `fit` adapts the network to each.
+
+    With `turn` each is coded in the orientation that takes the fewest bits.
+    """
 
     sources: str | list[str]
     target: Path
@@ -36,6 +39,7 @@ class EncodeTask:
     models: ModelChoice
     backend: Backend
     fit: Fit | None = None
+    turn: bool = True
     verify: bool = True
     skip_existing: bool = False
     pixel_limit: int = PIXEL_LIMIT
@@ -72,9 +76,8 @@ def coding_of(container: Container) -> tuple[str, str]:
 def _encoded(picture: Picture, task: EncodeTask) -> tuple[bytes, Container]:
     """The file, verified where that is asked for, and the same parsed."""
     task.models.check(3 if picture.mode.name.startswith("RGB") else 1)
-    data = encode_picture(
-        picture, partial(task.models.network, task.scan, task.backend), task.scan, task.backend, task.fit
-    )
+    network = partial(task.models.network, task.scan, task.backend)
+    data = encode_picture(picture, network, task.scan, task.backend, task.fit, task.turn)
     container = Container.from_bytes(data, task.pixel_limit)
     if task.verify and not same_picture(decode_picture(container, task.models.named, task.backend), picture):
         raise LosslessError("the file just encoded does not decode to the image; report this as a bug")
