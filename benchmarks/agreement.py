@@ -18,14 +18,16 @@ from tabulate import tabulate
 
 from benchmarks.native import photographs
 from coders.backends import IMAGES_AT_ONCE, Backend, backend_for, batched_backend, device_of
+from coders.networks import has_kernel
 from coders.scan import DIAGONAL, WAVEFRONT, Scan
 from models.frozen import FrozenModel
 from models.store import shipped_models
+from utils.errors import P59Error
 
 HEADERS = ["order", "images", "megapixels", "bytes", "that differ", "pixels wrong on the device", "on the processor"]
 
 
-def random_images(count: int, photographs: list[np.ndarray], generator: np.random.Generator) -> list[np.ndarray]:
+def random_images(count: int, named: list[np.ndarray], generator: np.random.Generator) -> list[np.ndarray]:
     """Of 1x1 to 64x64 pixels, (H, W, 3) uint8."""
     images = []
     for number in range(count):
@@ -36,10 +38,10 @@ def random_images(count: int, photographs: list[np.ndarray], generator: np.rando
         elif kind == 1:
             slopes = generator.integers(-9, 10, (2, 3))
             image = np.stack(np.indices((height, width)), 2) @ slopes % 256
-        elif kind == 2 or not photographs:
+        elif kind == 2 or not named:
             image = np.broadcast_to(generator.integers(0, 256, 3), (height, width, 3))
         else:
-            photograph = photographs[number % len(photographs)]
+            photograph = named[number % len(named)]
             top, left = (generator.integers(0, max(1, have - 64)) for have in photograph.shape[:2])
             image = photograph[top : top + height, left : left + width]
         images.append(np.ascontiguousarray(image).astype(np.uint8))
@@ -85,7 +87,11 @@ def main() -> int:
     parser.add_argument("--random", type=int, default=1000)
     parser.add_argument("--threads", type=int, help="of the host; default: all cores")
     arguments = parser.parse_args()
-    device = device_of(arguments.device)
+    try:
+        device = device_of(arguments.device)
+    except P59Error as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
     named = photographs(arguments.images) if arguments.images else []
     images = named + random_images(arguments.random, named, np.random.default_rng(59))
     host, other = backend_for("cpu", arguments.threads), batched_backend(device, arguments.threads, IMAGES_AT_ONCE)
@@ -93,6 +99,8 @@ def main() -> int:
     for scan in (WAVEFRONT, DIAGONAL):
         models = [chosen.model for chosen in shipped_models(scan.name, 3)]
         rows.append(row_of(scan, models, images, host, other))
+        kernel = all(has_kernel(model, device) for model in models)
+        print(f"{scan.name}: the networks are {'one kernel' if kernel else 'operations of PyTorch'} on {device}")
     print(tabulate(rows, HEADERS, floatfmt=".2f"))
     return 1 if any(sum(row[4:]) for row in rows) else 0
 

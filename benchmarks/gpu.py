@@ -90,7 +90,9 @@ def fastest(setting: Setting, work: Callable, items: list) -> tuple[float, Secon
     with ThreadPoolExecutor(len(items)) as executor:
         for seconds, rounds in ((None, setting.rounds), (counted, 1)):
             coder = BatchedCoder(setting.device, len(items), setting.threads, seconds)
-            work(coder, items[0])  # memory, libraries and the model are there before the clock starts
+            list(
+                executor.map(lambda item, coder=coder: work(coder, item), items)
+            )  # memory and libraries are there then
             earlier = replace(counted)
             for _ in range(rounds):
                 took, results = clocked(lambda coder=coder: list(executor.map(lambda item: work(coder, item), items)))

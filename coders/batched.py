@@ -16,6 +16,7 @@ import copy
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,10 @@ class _Group:
         self._keep([index for index, count in enumerate(gathered) if count], gathered)
         return finished
 
+    def wait(self) -> None:
+        """Until the device has computed what it began."""
+        self._evaluator.wait()
+
     def start(self) -> None:
         """The device begins with what is gathered."""
         if self.awaited:
@@ -103,6 +108,12 @@ class _Family:
 
     def images(self) -> list[_Image]:
         return [image for group in self.groups for image in group.images]
+
+    def settle(self) -> None:
+        """Wait for the device, which reads and writes memory of the host that others may get when this one is gone."""
+        for group in self.groups:
+            with suppress(Exception):
+                group.wait()
 
     def join(self, image: _Image) -> None:
         image.slot = self._networks.slot(image.model, {other.slot for other in self.images()})
@@ -172,7 +183,8 @@ class BatchedCoder:
         """Turns, until there is no image left."""
         try:
             if self._device != "cpu":
-                torch.cuda.set_stream(torch.cuda.Stream(self._device))  # not the one that all share
+                # Not the stream that all share; its device becomes this thread's, for kernels, events and graphs.
+                torch.cuda.set_stream(torch.cuda.Stream(self._device))
             while self._has_work():
                 self._admit()
                 for key, family in list(self._families.items()):
@@ -182,6 +194,8 @@ class BatchedCoder:
         except BaseException as error:  # none is expected, but nobody may wait for ever
             with self._changed:
                 self._working = False
+                for family in self._families.values():
+                    family.settle()
                 self._families.clear()
                 self._finish([*self._waiting, *self._under_way], error)
             raise
@@ -197,7 +211,9 @@ class BatchedCoder:
             self._finish(group.advance())
             group.start()
         except Exception as error:
-            self._finish(self._families.pop(key).images(), error)
+            family = self._families.pop(key)
+            family.settle()
+            self._finish(family.images(), error)
 
     def _admit(self) -> None:
         """Images that wait join those their models are evaluated with, while there is room."""
@@ -209,12 +225,17 @@ class BatchedCoder:
             try:
                 self._family_of(image.model).join(image)
             except Exception as error:
-                if is_out_of_memory(error):
-                    error = DeviceMemoryError(
-                        f"out of memory on {self._device} for model {image.model.name}; free memory there, or use "
-                        "device=cpu"
-                    )
-                self._finish([image], error)
+                self._finish([image], self._named(error, image.model))
+
+    def _named(self, error: Exception, model: FrozenModel) -> Exception:
+        """What the user is told where a model cannot be made on the device."""
+        if not is_out_of_memory(error):
+            return error
+        short = DeviceMemoryError(
+            f"out of memory on {self._device} for model {model.name}; free memory there, or use device=cpu"
+        )
+        short.__cause__ = error
+        return short
 
     def _family_of(self, model: FrozenModel) -> _Family:
         key = networks_key(model, self._device)

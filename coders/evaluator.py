@@ -9,6 +9,7 @@ Letters: N pixels, I network inputs, K network outputs.
 from __future__ import annotations
 
 import time
+import warnings
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import astuple, dataclass
@@ -100,7 +101,8 @@ class Evaluator(ABC):
 class FusedEvaluator(Evaluator):
     """The kernel, any models of its architecture, on the stream that is the caller's.
 
-    Launches of the same kind are recorded as graphs, which take a fraction of the time to begin.
+    Launches of the same kind are recorded as graphs, which take a fraction of the time to begin. Where recording fails,
+    it is not tried again: launching goes on without.
     """
 
     #: Recorded launches that are kept.
@@ -112,22 +114,23 @@ class FusedEvaluator(Evaluator):
         self._table = self._segments.numpy()
         self._graphs: dict[Launch, torch.cuda.CUDAGraph] = {}
         self._segments_moved, self._recorded_for = 0, ()
+        self._recording, self._record_on = self._cuda, None
         self._pixels, self._marks = 0, [self._mark(), self._mark()]
 
     def wait(self) -> np.ndarray:
-        if self._pixels and self._cuda:
+        pixels, self._pixels = self._pixels, 0
+        if pixels and self._cuda:
             self._marks[1].synchronize()
-        if self._pixels and self._seconds is not None:
+        if pixels and self._seconds is not None:
             begun, done = self._marks
             self._seconds.network += begun.elapsed_time(done) / 1e3 if self._cuda else done - begun
             self._seconds.steps += 1
-            self._seconds.pixels += self._pixels
-        self._pixels = 0
+            self._seconds.pixels += pixels
         return self.outputs
 
     def _start(self, counts: list[int], slots: list[int]) -> None:
-        images, most, self._pixels = len(counts), max(counts), sum(counts)
-        launch = self._nets.launch_for(images, most, self._pixels)
+        images, most, pixels = len(counts), max(counts), sum(counts)
+        launch = self._nets.launch_for(images, most, pixels)
         if len(self._table) < launch.segments:
             self._segments = self._memory((launch.segments, 3), torch.int32)
             self._table = self._segments.numpy()
@@ -142,28 +145,50 @@ class FusedEvaluator(Evaluator):
             self._table[images : launch.segments] = 0
         if self._seconds is not None:
             self._marks[0] = self._mark(self._marks[0])
-        self._run(launch)
+        try:
+            self._run(launch)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DeviceMemoryError(f"out of memory on {self._device}; free memory there, or use device=cpu") from error
         self._marks[1] = self._mark(self._marks[1])
+        self._pixels = pixels
 
     def _run(self, launch: Launch) -> None:
-        if not self._cuda:
-            self._nets(launch, self._inputs, self._outputs, self._segments)
-            return
         places = self._inputs_moved, self._segments_moved, self._nets.moved
-        if places != self._recorded_for or len(self._graphs) > self.GRAPHS:
-            torch.cuda.current_stream(self._device).synchronize()  # none of them is running
-            self._graphs, self._recorded_for = {}, places
+        if places != self._recorded_for:
+            self._graphs, self._recorded_for = {}, places  # none of them is running: `start` follows `wait`
         graph = self._graphs.get(launch)
         if graph is not None:
             graph.replay()
             return
-        self._nets(launch, self._inputs, self._outputs, self._segments)  # which also loads all that is needed
+        self._launch(launch)  # which also loads all that is needed
+        if self._recording:
+            while len(self._graphs) >= self.GRAPHS:
+                del self._graphs[next(iter(self._graphs))]
+            self._record(launch)
+
+    def _launch(self, launch: Launch) -> None:
+        self._nets(launch, self._inputs, self._outputs, self._segments)
+
+    def _record(self, launch: Launch) -> None:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(torch.cuda.Stream(self._device)):
-            graph.capture_begin(capture_error_mode="thread_local")
-            self._nets(launch, self._inputs, self._outputs, self._segments)
-            graph.capture_end()
-        self._graphs[launch] = graph
+        try:
+            if self._record_on is None:
+                self._record_on = torch.cuda.Stream(self._device)
+            with torch.cuda.stream(self._record_on):
+                graph.capture_begin(capture_error_mode="thread_local")
+                try:
+                    self._launch(launch)
+                finally:
+                    graph.capture_end()
+        except RuntimeError as error:  # what was launched before goes on
+            self._recording = False
+            warnings.warn(
+                f"launches cannot be recorded on {self._device}, which makes them slower: {error}", stacklevel=2
+            )
+        else:
+            self._graphs[launch] = graph
 
     def _mark(self, event: torch.cuda.Event | None = None) -> torch.cuda.Event | float:
         """This point in the stream, or this time on a CPU."""

@@ -21,10 +21,10 @@ class Networks:
 
     def __init__(self, model: FrozenModel, device: str) -> None:
         """For all models of the same `networks_key`. Raises RuntimeError where the device has no memory for them."""
-        self._fused = networks_key(model, device) != model.fingerprint
+        self._fused = has_kernel(model, device)
         self._nets = FusedNets(model, device) if self._fused else FrozenNet(model, device)
         if device != "cpu":
-            torch.cuda.synchronize(device)  # weights are there before other streams read them
+            torch.cuda.current_stream(device).synchronize()  # weights are there before other streams read them
 
     def slot(self, model: FrozenModel, needed: set[int]) -> int:
         """The number of a model for `Evaluator.start`, when it is on the device; models that are not `needed` give way.
@@ -40,13 +40,21 @@ class Networks:
 
 def networks_key(model: FrozenModel, device: str) -> tuple | bytes:
     """What models that are evaluated together have in common: with the kernel their architecture, else all."""
-    if fusable(model, device):
-        key = model.description.layer_shapes, model.description.layer_roles, device
-        if key not in _trials:
-            _trials[key] = _kernel_works(model, device)
-        if _trials[key]:
-            return key
-    return model.fingerprint
+    return _architecture(model, device) if has_kernel(model, device) else model.fingerprint
+
+
+def has_kernel(model: FrozenModel, device: str) -> bool:
+    """Whether the kernel evaluates the model; tries it for the first model of an architecture."""
+    if not fusable(model, device):
+        return False
+    key = _architecture(model, device)
+    if key not in _trials:
+        _trials[key] = _kernel_works(model, device)
+    return _trials[key]
+
+
+def _architecture(model: FrozenModel, device: str) -> tuple:
+    return model.description.layer_shapes, model.description.layer_roles, device
 
 
 #: Whether the kernel works for an architecture on a device.
@@ -70,7 +78,7 @@ def _kernel_works(model: FrozenModel, device: str) -> bool:
             segments.numpy()[:] = slot, 0, pixels
             nets(nets.launch_for(1, pixels, pixels), inputs, outputs, segments)
             if pinned:
-                torch.cuda.synchronize(device)
+                torch.cuda.current_stream(device).synchronize()
             if not torch.equal(outputs, FrozenNet(model)(inputs)):
                 raise RuntimeError("it computes other numbers than the processor")
     except Exception as error:  # of a compiler or a driver: any

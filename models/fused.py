@@ -9,7 +9,8 @@ so a product of activations a and weights w is
     sum a * w = sum (256 * a_high + a_low) * w  +  128 * sum w         (the second part goes into the bias)
     sum x * w = sum x * (256 * w_high + w_low)  +  128 * sum x         (x = 256 * a_high + a_low)
 
-four products of bytes and a sum of activations. What exceeds 32 bits on the way wraps around, and the total fits.
+four products of bytes and a sum of activations. No sum of such products reaches 2^23 (sums of tensor cores may saturate
+at 2^31); what exceeds 32 bits when they are put together wraps around, and the total fits.
 The kernel (models.fused_kernel) is written in Triton, which comes with PyTorch for CUDA; `models.frozen.FrozenNet`
 computes the same anywhere else.
 Letters: N pixels, I inputs, K outputs, L layers, S side of the square that holds every layer's weights.
@@ -26,13 +27,15 @@ import torch
 
 from models.frozen import FrozenModel
 
-#: Sides of the square: products of tensor cores have at least 32 terms, and two layers have to fit on the chip.
+#: Sides of the square: products of tensor cores have at least 32 terms, and a layer has to fit on the chip.
 SIDES = (32, 64, 128)
-#: Pixels of a block and warps that share it: few pixels where there are not many, so that all of the chip is busy, else
-#: more for each load of weights.
+#: Pixels of a block, and warps that share it: few pixels where there are not many, so that all of the chip is busy,
+#: else more for each load of weights.
 FEW, MANY = (16, 8), (32, 4)
 #: From so many pixels on, blocks are of MANY.
 ENOUGH = 1 << 10
+#: Models that there is room for at first.
+SLOTS = 32
 #: Oldest CUDA devices whose tensor cores multiply bytes as the kernel has it.
 CAPABILITY = (8, 0)
 
@@ -41,8 +44,9 @@ def fusable(model: FrozenModel, device: torch.device | str) -> bool:
     """Whether the kernel can evaluate this model on this device."""
     if max(max(shape) for shape in model.description.layer_shapes) > SIDES[-1] or find_spec("triton") is None:
         return False
-    if torch.device(device).type != "cuda":
-        return os.environ.get("TRITON_INTERPRET") == "1"
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if torch.device(device).type != "cuda" or interpreted:
+        return interpreted and torch.device(device).type == "cpu"
     return torch.version.hip is None and torch.cuda.get_device_capability(device) >= CAPABILITY
 
 
@@ -69,21 +73,22 @@ class FusedNets:
         self._slots: dict[bytes, int] = {}
         #: How often the tables have moved.
         self.moved = 0
-        self._weights, self._units = self._tables(8)
+        self._weights, self._units = self._tables(SLOTS)
 
     def slot(self, model: FrozenModel, needed: set[int]) -> int:
         """Where on the device the model is; it is copied there if it is not yet.
 
-        Only models of slots that are not `needed` give way to others. Returns when the copy is done.
+        Only models of slots that are not `needed` give way to others, first those that were asked for longest ago.
+        Returns when the copy is done.
         """
-        slot = self._slots.get(model.fingerprint)
+        slot = self._slots.pop(model.fingerprint, None)
         if slot is None:
             slot = self._free_slot(needed)
             weights, units = packed(model, self._side)
             self._weights[slot] = torch.from_numpy(weights).to(self.device)
             self._units[slot] = torch.from_numpy(units).to(self.device)
-            self._slots[model.fingerprint] = slot
             self._synchronise()
+        self._slots[model.fingerprint] = slot  # the last to go
         return slot
 
     def _free_slot(self, needed: set[int]) -> int:
@@ -108,7 +113,7 @@ class FusedNets:
 
     def _synchronise(self) -> None:
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+            torch.cuda.current_stream(self.device).synchronize()
 
     def launch_for(self, segments: int, most: int, pixels: int) -> Launch:
         """How `segments` of up to `most` pixels, together of `pixels`, are to be launched; few launches do for all."""
@@ -144,7 +149,7 @@ class FusedNets:
 
 
 def _power_of_two(number: int) -> int:
-    """The next one."""
+    """The smallest that is not less."""
     return 1 << (number - 1).bit_length()
 
 

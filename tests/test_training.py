@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._dynamo.exc import TorchDynamoException
 
 import utils.files
 import utils.learning_log
@@ -67,6 +68,15 @@ def test_a_compiled_run_computes_its_steps_with_what_the_compiler_makes(work, mo
     assert len(steps) == 12
     plain, compiled = (checkpoint(name)["state_dict"] for name in ("plain", "run"))
     assert all(torch.equal(plain[key], compiled[key]) for key in plain)
+
+
+def test_a_compiler_that_fails_is_named(work, monkeypatch, capsys):
+    def failing(*arguments):
+        raise TorchDynamoException("Failed to find C compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **options: failing)
+    assert run(CONTEXTS, compiled=True) == 2
+    assert "compiled is true, but PyTorch's compiler fails here" in capsys.readouterr().err
 
 
 def test_bfloat16_bits_are_close_to_float32_ones(work):

@@ -18,7 +18,7 @@ from datasets.training_samples import RotatingPool, Sample, batches
 from models.context_net import ContextNet, integer_inputs
 from models.mixture import BITS, mixture_of
 from utils.distributed import Processes
-from utils.errors import P59Error
+from utils.errors import P59Error, RequestError
 from utils.experiment import Experiment
 from utils.learning_log import LogRow, curves_png, log_tsv
 from utils.stopping import StopRequest
@@ -39,6 +39,12 @@ def batch_bits(
         outputs = net(inputs)
     mixture = mixture_of(outputs.float(), pixels, reference, net.description)
     return BITS[loss](mixture, pixels).mean()
+
+
+def _is_the_compilers(error: Exception) -> bool:
+    from torch._dynamo.exc import TorchDynamoException  # takes a while to import
+
+    return isinstance(error, TorchDynamoException)
 
 
 class Training:
@@ -121,7 +127,16 @@ class Training:
 
     def _loss(self, sample: Sample) -> tuple[torch.Tensor, None]:
         bfloat16 = self.step < self.settings.bfloat16_steps
-        return self._bits(self.net, *sample, self.settings.loss, bfloat16) * self.weight, None
+        try:
+            bits = self._bits(self.net, *sample, self.settings.loss, bfloat16)
+        except Exception as error:
+            if not self.settings.compiled or not _is_the_compilers(error):
+                raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise RequestError(
+                f"compiled is true, but PyTorch's compiler fails here ({reason}); set it to false"
+            ) from error
+        return bits * self.weight, None
 
     def _set_rate(self, state: dict) -> None:
         for group in self.optimizer.param_groups:

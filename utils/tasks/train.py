@@ -87,7 +87,7 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
         experiment.start(notes)
     net = _network(task).to(device)
     rivals = [_same_model(task, rival, "rivals").to(device) for rival in task.rivals]
-    shares = [_checked(task, name) for name in task.share_of]
+    shares = [_network_of_share(task, name) for name in task.share_of]
     if rivals:
         shares = [_same_model(task, task.initial_weights, "initial_weights")]
         shares += [_same_model(task, rival, "rivals") for rival in task.rivals]
@@ -142,7 +142,7 @@ def _same_model(task: TrainTask, name: str, key: str, other_taps: bool = False) 
     return net
 
 
-def _checked(task: TrainTask, name: str) -> ContextNet:
+def _network_of_share(task: TrainTask, name: str) -> ContextNet:
     """The network of a checkpoint of `share_of`."""
     path = Path(name).expanduser()
     net = network_of(read_checkpoint(path), path)

@@ -35,21 +35,27 @@ public:
             stop_.store(true);
         }
         wake_.notify_all();
-        called_.notify_all();
+        unused_.notify_all();
         for (std::thread& thread : threads_) thread.join();
     }
 
-    // From now on at least `threads`, the caller among them, share the work, if there are so many, and not many more: those
-    // that spin in vain slow the others down.
+    // From now on at least `threads`, the caller among them, share the work, if there are so many. Fewer than half as many
+    // as do it now have to be enough for a while before the others sleep, as those do who spin in vain.
     void use(int threads) {
+        std::lock_guard one(running_);
         const int wanted = std::clamp(threads, 1, int(threads_.size()) + 1), before = used_.load();
-        if (wanted <= before && before < 2 * wanted) return;
+        most_wanted_ = std::max(most_wanted_, wanted);
+        if (wanted <= before) {
+            if (2 * wanted > before) turns_with_less_ = most_wanted_ = 0;
+            if (2 * wanted > before || ++turns_with_less_ < kTurnsWithLess) return;
+        }
         {
             std::lock_guard lock(sleeping_);  // nobody is between looking and falling asleep
-            used_.store(wanted);
+            used_.store(most_wanted_);
         }
+        turns_with_less_ = most_wanted_ = 0;
         wake_.notify_all();
-        called_.notify_all();
+        unused_.notify_all();
     }
 
     // body(0) to body(count - 1), in any order. Rethrows what one of them throws when all are finished.
@@ -72,6 +78,7 @@ public:
 private:
     // Longer than a device takes for a step: waking up takes as long as a step.
     static constexpr std::chrono::microseconds kSpinning{300};
+    static constexpr int kTurnsWithLess = 64;
 
     // Claim and do what there is; whether there was anything.
     bool work() {
@@ -107,16 +114,17 @@ private:
                 if (index < used_.load())
                     wake_.wait(lock, [&] { return stop_.load() || index >= used_.load() || uint32_t(tickets_.load()); });
                 else
-                    called_.wait(lock, [&] { return stop_.load() || index < used_.load(); });
+                    unused_.wait(lock, [&] { return stop_.load() || index < used_.load(); });
                 since = Clock::now();
             }
         }
     }
 
     std::mutex running_, sleeping_;
-    std::condition_variable wake_, called_;  // of threads that are used; of the others
+    std::condition_variable wake_, unused_;  // of threads that are used; of the others
     std::atomic<bool> stop_{false};
     std::atomic<int> used_{1};
+    int turns_with_less_ = 0, most_wanted_ = 0;  // of `use`
     alignas(64) std::atomic<uint64_t> tickets_{0};
     alignas(64) std::atomic<int> unfinished_{0};
     const std::function<void(int)>* body_ = nullptr;
