@@ -18,12 +18,12 @@ CAUSAL_TAPS: tuple[Tap, ...] = (
     (0, -2), (0, -1),
 )  # fmt: skip
 
-#: Twelve pixels that the diagonal order knows. It has none of the north-east, but some of the next row.
+#: Pixels that the diagonal order knows, nearly all within reach: none of the north-east, but some of the next row.
 DIAGONAL_TAPS: tuple[Tap, ...] = (
-    (-3, 1), (-3, 2),
-    (-2, -1), (-2, 0), (-2, 1),
-    (-1, -2), (-1, -1), (-1, 0),
-    (0, -2), (0, -1),
+    (-3, -2), (-3, -1), (-3, 0), (-3, 1), (-3, 2),
+    (-2, -3), (-2, -2), (-2, -1), (-2, 0), (-2, 1),
+    (-1, -3), (-1, -2), (-1, -1), (-1, 0),
+    (0, -3), (0, -2), (0, -1),
     (1, -3), (1, -2),
 )  # fmt: skip
 

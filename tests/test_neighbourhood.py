@@ -39,7 +39,8 @@ def test_the_taps_are_the_window_before_the_pixel():
 
 
 def test_the_diagonal_taps_are_known_to_their_order():
-    assert len(set(DIAGONAL_TAPS)) == 12
+    assert len(set(DIAGONAL_TAPS)) == 19
+    assert set(DIAGONAL_TAPS) == {tap for tap in ALLOWED_TAPS if sum(tap) < 0} - {(-3, -3)}
     assert set(DIAGONAL_TAPS) <= ALLOWED_TAPS
     assert DIAGONAL.taps(DIAGONAL_TAPS) == DIAGONAL_TAPS
     assert all(row + column < 0 for row, column in DIAGONAL_TAPS)

@@ -136,7 +136,7 @@ KEYS: dict[str, Key] = {
     "taps": Key(
         (str,),
         "all",
-        "the 12 pixels it sees: all of the 5x5 window, or those the diagonal order knows",
+        "the pixels it sees: the 12 of the 5x5 window, or 19 that the diagonal order knows",
         ("all", "diagonal"),
     ),
     "hidden_width": Key((int,), 128, "outputs of each hidden layer", least=1, most=1024),
