@@ -246,7 +246,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     options = dict(image.encoderinfo)
     keywords = {
         key: options.pop(key)
-        for key in ("order", "model", "threads", "device", "adapt_steps", "verify")
+        for key in ("order", "model", "threads", "device", "adapt_steps", "turn", "verify")
         if key in options
     }
     exif = options.get("exif")

@@ -53,12 +53,16 @@ class NetworkCoding:
 
 
 class Coding(NamedTuple):
-    """How rows are coded by a network; the model's fingerprint follows `header` bytes."""
+    """How rows are coded by a network."""
 
     scan: Scan
     is_adapted: bool
     orientation: int
-    header: int
+
+    @property
+    def header(self) -> int:
+        """Bytes before the model's fingerprint."""
+        return 1 if self.orientation else 0
 
 
 def network_coding(coding: int, data: bytes) -> Coding | None:
@@ -70,7 +74,7 @@ def network_coding(coding: int, data: bytes) -> Coding | None:
             return None
     is_adapted = ADAPTED <= coding < TURNED
     scan = SCAN_OF_CODE.get(coding - (ADAPTED if is_adapted else NETWORK))
-    return None if scan is None else Coding(scan, is_adapted, orientation, 1 if orientation else 0)
+    return None if scan is None else Coding(scan, is_adapted, orientation)
 
 
 def encode_rows(rows: np.ndarray, network: NetworkCoding, most: int) -> tuple[int, bytes] | None:

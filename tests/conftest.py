@@ -71,17 +71,21 @@ def torch_threads():
 GPU = [pytest.mark.gpu, WITHOUT_CUDA]
 
 
+def _without_kernel(monkeypatch) -> None:
+    monkeypatch.setattr(networks, "fusable", lambda *case: False)
+
+
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=GPU), pytest.param("cuda without kernel", marks=GPU)])
 def device(request, monkeypatch) -> str:
     if "without" in request.param:
-        monkeypatch.setattr(networks, "fusable", lambda *case: False)
+        _without_kernel(monkeypatch)
     return request.param.split()[0]
 
 
 @pytest.fixture
 def without_kernel(monkeypatch) -> None:
     """Networks are computed by models.frozen.FrozenNet on every device."""
-    monkeypatch.setattr(networks, "fusable", lambda *case: False)
+    _without_kernel(monkeypatch)
 
 
 @pytest.fixture(params=["native", "python"])

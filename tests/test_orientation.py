@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
+import p59
 from coders import network_rows
 from coders.backends import backend_for, batched_backend
 from coders.container import MODE_NAMED, Container
@@ -175,6 +178,19 @@ def test_without_turning_on_the_command_line(tmp_path, capsys):
     sizes = [(tmp_path / f"{turn}.p59").stat().st_size for turn in ("true", "false")]
     assert sizes[0] < sizes[1]
     capsys.readouterr()
+
+
+def test_turning_from_python():
+    """An argument of `p59.encode` and a keyword of Pillow's `save`."""
+    array = turned_back(image_of(MODEL, 40, 44, WAVEFRONT), 6)
+    files = []
+    for turn in (True, False):
+        files.append(p59.encode(array, model=MODEL, device="cpu", threads=1, turn=turn))
+        buffer = io.BytesIO()
+        Image.fromarray(array).save(buffer, "P59", model=MODEL, device="cpu", threads=1, turn=turn)
+        assert buffer.getvalue() == files[-1]
+        assert np.array_equal(p59.decode(files[-1], model=MODEL, device="cpu"), array)
+    assert [coding_of(group_of(data)).orientation for data in files] == [6, 0]
 
 
 def test_the_bytes_of_a_turned_file_stay_the_same(recorded):

@@ -93,16 +93,22 @@ def test_where_nothing_is_wanted_the_least_unwanted_is_taken(work):
     assert piece.mean() == min(asked)
 
 
-def test_a_run_among_rivals(work, monkeypatch, capsys):
-    """An image counts with the rate of whichever codes it best; a killed and resumed run equals the unbroken one."""
-    pools: list[ContextPool] = []
+@pytest.fixture
+def pools(monkeypatch) -> list[ContextPool]:
+    """Those that runs of training make."""
+    made: list[ContextPool] = []
 
     class RecordedPool(ContextPool):
         def __init__(self, *arguments, **keywords) -> None:
             super().__init__(*arguments, **keywords)
-            pools.append(self)
+            made.append(self)
 
     monkeypatch.setattr(utils.tasks.train, "ContextPool", RecordedPool)
+    return made
+
+
+def test_a_run_among_rivals(work, pools, monkeypatch, capsys):
+    """An image counts with the rate of whichever codes it best; a killed and resumed run equals the unbroken one."""
     flat = np.full((24, 28, 3), 90, np.uint8)
     for place in ("flat", "valid"):
         Path(place).mkdir(exist_ok=True)
@@ -151,16 +157,8 @@ def test_rivals_need_a_start_and_the_same_model(work, capsys):
     assert "'none.pth.tar' cannot be read" in capsys.readouterr().err
 
 
-def test_a_run_on_another_ones_share(work, monkeypatch, capsys):
+def test_a_run_on_another_ones_share(work, pools, capsys):
     """Of networks with other taps; the new network is validated alone; a resumed run notices another share."""
-    pools: list[ContextPool] = []
-
-    class RecordedPool(ContextPool):
-        def __init__(self, *arguments, **keywords) -> None:
-            super().__init__(*arguments, **keywords)
-            pools.append(self)
-
-    monkeypatch.setattr(utils.tasks.train, "ContextPool", RecordedPool)
     assert run(CONTEXTS, exp_name="first") == 0
     assert run(CONTEXTS, exp_name="second", noise=0.0, max_steps=40) == 0
     of_first = CONTEXTS | {"taps": "diagonal", "share_of": [FIRST, SECOND]}

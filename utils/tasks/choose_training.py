@@ -111,6 +111,15 @@ def _rivals(config: EasyDict) -> tuple[str, ...]:
     return rivals
 
 
+def _share_of(config: EasyDict) -> tuple[str, ...]:
+    share_of = listed(config.share_of)
+    if len(share_of) == 1:
+        raise RequestError("share_of needs two checkpoints or more: the one whose share it is, and the others")
+    if share_of and listed(config.rivals):
+        raise RequestError("share_of and rivals both say which crops are trained on; give one of them")
+    return share_of
+
+
 def validate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
     """`mode` validate: the best checkpoint of the experiment, or `checkpoint_file`."""
     from utils.tasks import validate
@@ -123,12 +132,3 @@ def validate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
         threads=config.num_threads,
     )
     return partial(validate.run, task)
-
-
-def _share_of(config: EasyDict) -> tuple[str, ...]:
-    share_of = listed(config.share_of)
-    if len(share_of) == 1:
-        raise RequestError("share_of needs two checkpoints or more: the one whose share it is, and the others")
-    if share_of and listed(config.rivals):
-        raise RequestError("share_of and rivals both say which crops are trained on; give one of them")
-    return share_of
