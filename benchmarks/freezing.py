@@ -14,6 +14,7 @@ import numpy as np
 
 from coders.backends import backend_for
 from coders.model_choice import best_model
+from coders.placement import best_placement
 from coders.scan import SEQUENTIAL
 from datasets.images import find_images, read_image
 from models.checkpoint import network_of, read_checkpoint
@@ -41,10 +42,14 @@ def main() -> None:
     shipped = [freeze(net, calibration) for net in nets]
     suited = [best_model(shipped, image, SEQUENTIAL, backend) for image in images]
     best = [next(index for index, model in enumerate(shipped) if model is one) for one in suited]
+    phases = [
+        best_placement(model, image, SEQUENTIAL, backend, turn=False).phase
+        for model, image in zip(suited, images, strict=True)
+    ]
     floats = np.array(
         [
-            image_bits(nets[index], image, kinds=("coded",))["coded"].sum() / image.size
-            for image, index in zip(images, best, strict=True)
+            image_bits(nets[index].in_phase(phase), image, kinds=("coded",))["coded"].sum() / image.size
+            for image, index, phase in zip(images, best, phases, strict=True)
         ]
     )
     rows = []
@@ -54,8 +59,8 @@ def main() -> None:
             models = {index: freeze(nets[index], calibration, limit, margin) for index in set(best)}
         frozen = np.array(
             [
-                backend.measure(image, models[index], SEQUENTIAL).sum() / image.size
-                for image, index in zip(images, best, strict=True)
+                backend.measure(image, models[index].phases[phase], SEQUENTIAL).sum() / image.size
+                for image, index, phase in zip(images, best, phases, strict=True)
             ]
         )
         cost = 100 * (frozen / floats - 1)

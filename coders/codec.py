@@ -13,10 +13,10 @@ import torch
 
 from coders.numpyac import TOTAL_BITS, Decoder, Encoder
 from coders.scan import Scan
-from models.context_net import integer_inputs
+from models.context_net import inputs_at
 from models.fixed_mixture import FixedMixture, cdf_points, channel_means, fixed_mixture, scalar_cdf_point
 from models.frozen import FrozenModel, FrozenNet
-from models.neighbourhood import LEFT, TOP, Canvas, gather_contexts
+from models.neighbourhood import LEFT, TOP, Canvas
 
 #: Pixels whose contexts are evaluated together where all of them are known. Changes speed and memory, never a byte.
 BLOCK_PIXELS = 1 << 14
@@ -46,7 +46,7 @@ def traverse(canvas: Canvas, model: FrozenModel, scan: Scan, coder: SymbolCoder,
     taps = scan.taps(description.taps)
     for rows, columns, steps in scan.blocks(canvas.height, canvas.width, pixels if coder.values_known else 1):
         row, column = torch.from_numpy(rows), torch.from_numpy(columns)
-        inputs, reference = integer_inputs(gather_contexts(canvas.padded, row, column, taps), description)
+        inputs, reference = inputs_at(canvas.padded, row, column, description, taps)
         mixture = FixedMixture(*(part.cpu() for part in fixed_mixture(net(inputs), reference.to(device), description)))
         code_block(canvas, coder, (row, column, steps), mixture, reference)
 

@@ -5,7 +5,7 @@ A file names the model it was coded with, so decoding knows nothing of a choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from coders.backends import Backend
 from coders.scan import Scan
 from models.frozen import FrozenModel
 from models.neighbourhood import BOTTOM, LEFT, RIGHT, TOP
+
+REACH = max(TOP, BOTTOM, LEFT, RIGHT)
 
 #: Side of a piece, and how many of them at the most, spread evenly, stand for an image.
 PIECE, PIECES = 32, 24
@@ -23,18 +25,37 @@ ROUNDS = (slice(0, None, 8), slice(4, None, 8), slice(2, None, 4), slice(1, None
 def best_model(models: Sequence[FrozenModel], image: np.ndarray, scan: Scan, backend: Backend) -> FrozenModel | None:
     """Of models with as many channels as the image (H, W, C) uint8, the best; the first of equals; None of none.
 
-    Each round looks at more pieces for the better half of the models (successive halving, Karnin et al., 2013).
-    Bits are compared as whole numbers, since sums of floats differ from machine to machine.
+    Each round looks at more pieces for the better half of the models (successive halving, Karnin et al., 2013); the
+    first one tells the phases of those that see parities. Bits are compared as whole numbers, since sums of floats
+    differ from machine to machine.
     """
     if len(models) < 2:
         return next(iter(models), None)
     pieces = list(pieces_of(image))
-    bits, better = [0] * len(models), list(range(len(models)))
-    for looked_at in ROUNDS:
+    inner = len(pieces) > 1
+    first = [best_phase(model, pieces[ROUNDS[0]], scan, backend, inner) for model in models]
+    bits = [found for _, found in first]
+    better = _better(range(len(models)), bits)
+    for looked_at in ROUNDS[1:]:
         for index in better:
-            bits[index] += bits_of_pieces(pieces[looked_at], models[index], scan, backend, inner=len(pieces) > 1)
-        better = sorted(better, key=lambda index: (bits[index], index))[: max(2, -(-len(better) // 2))]
+            in_phase = models[index].phases[first[index][0]]
+            bits[index] += bits_of_pieces(pieces[looked_at], in_phase, scan, backend, inner)
+        better = _better(better, bits)
     return models[better[0]]
+
+
+def _better(indices: Iterable[int], bits: list[int]) -> list[int]:
+    """The half of them, but two at the least, whose bits are fewest, fewest first; of equals the first."""
+    ranked = sorted(indices, key=lambda index: (bits[index], index))
+    return ranked[: max(2, -(-len(ranked) // 2))]
+
+
+def best_phase(
+    model: FrozenModel, pieces: Sequence[np.ndarray], scan: Scan, backend: Backend, inner: bool
+) -> tuple[int, int]:
+    """(phase, bits): of a model's phases the one that takes the fewest bits for pieces, the first of equals."""
+    bits = [bits_of_pieces(pieces, in_phase, scan, backend, inner) for in_phase in model.phases]
+    return bits.index(min(bits)), min(bits)
 
 
 def bits_of_pieces(pieces: Sequence[np.ndarray], model: FrozenModel, scan: Scan, backend: Backend, inner: bool) -> int:
@@ -47,13 +68,13 @@ def bits_of_pieces(pieces: Sequence[np.ndarray], model: FrozenModel, scan: Scan,
 
 
 def _inner(bits: np.ndarray) -> float:
-    """Bits (H, W) of the pixels of a piece whose taps lie in it."""
-    inner = bits[TOP : len(bits) - BOTTOM, LEFT : bits.shape[1] - RIGHT]
+    """Bits (H, W) of the pixels of a piece whose taps lie in it, however it is turned."""
+    inner = bits[REACH : len(bits) - REACH, REACH : bits.shape[1] - REACH]
     return (inner if inner.size else bits).sum()
 
 
 def pieces_of(image: np.ndarray, most: int = PIECES) -> Iterator[np.ndarray]:
-    """Up to `most` pieces of an image (H, W, C) that stand for it."""
+    """Up to `most` pieces of an image (H, W, C) that stand for it. All begin at even rows and columns of it."""
     height, width = image.shape[:2]
     tall, wide = min(PIECE, height), min(PIECE, width)
     down, across = _grid(height, width, height // tall, width // wide, most)
@@ -73,5 +94,6 @@ def _grid(height: int, width: int, most_down: int, most_across: int, most: int) 
 
 
 def _spread(last: int, count: int) -> list[int]:
-    """`count` places from 0 to `last`; a single one in the middle."""
-    return [last * place // (count - 1) for place in range(count)] if count > 1 else [last // 2]
+    """`count` even places from 0 to `last`; a single one in the middle."""
+    places = [last * place // (count - 1) for place in range(count)] if count > 1 else [last // 2]
+    return [place // 2 * 2 for place in places]

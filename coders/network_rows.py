@@ -3,8 +3,9 @@
 coding 8..10   in the scan order of code 0..2: 16 bytes fingerprint of the model, arithmetic-coded stream
        11..13  the same with the model adapted to the image: 16 bytes fingerprint of the model that is adapted,
                length of the adaptation (LEB128), adaptation (see coders.side_information), stream
-       14      turned: 1 byte, high nibble one of the codings above, low nibble the orientation in which its rows are
-               (1..7, see coders.orientation), then as in that coding
+       14      placed: 1 byte, high nibble one of the codings above, low nibble the orientation in which its rows are
+               (0..7, see coders.placement), plus 8 where 1 byte with their phase follows (1..3), then as in that
+               coding; orientation 0 without a phase is not written
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ import numpy as np
 
 from coders.backends import Backend
 from coders.container import Reader, number
-from coders.orientation import ORIENTATIONS, best_orientation, turned, turned_back
+from coders.placement import Placement, best_placement, turned, turned_back
 from coders.scan import SCAN_OF_CODE, SCANS, Scan
 from coders.side_information import adaptation_of_bytes, adaptation_to_bytes
 from models.adaptation import Adaptation, adapted
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
-from models.neighbourhood import Tap
+from models.neighbourhood import PARITIES, Tap
 from utils.errors import FormatError, ModelError
 
 NETWORK = 8
 ADAPTED = NETWORK + len(SCANS)
-TURNED = ADAPTED + len(SCANS)
+PLACED = ADAPTED + len(SCANS)
+#: Added to the orientation where a byte with the phase follows; phases that are written.
+WITH_PHASE, PHASES = 8, range(1, 1 << PARITIES)
 #: No symbol's share of the arithmetic coder's 65,536 is more than 65,281, so no sub-pixel costs fewer bits than this.
 LEAST_BITS = math.log2(65536 / 65281)
 #: No adaptation is looked for where the network alone takes fewer bytes than this: it would save no more than it takes.
@@ -57,24 +60,28 @@ class Coding(NamedTuple):
 
     scan: Scan
     is_adapted: bool
-    orientation: int
+    placement: Placement
 
     @property
     def header(self) -> int:
         """Bytes before the model's fingerprint."""
-        return 1 if self.orientation else 0
+        return len(_place_bytes(0, self.placement))
 
 
 def network_coding(coding: int, data: bytes) -> Coding | None:
     """What a coding and the bytes after it say; None where it is no network's."""
-    orientation = 0
-    if coding == TURNED and data:
+    placement = Placement()
+    if coding == PLACED and data:
         coding, orientation = divmod(data[0], 16)
-        if not 1 <= orientation < ORIENTATIONS:
+        if orientation < WITH_PHASE:
+            placement = Placement(orientation)
+        else:
+            placement = Placement(orientation - WITH_PHASE, data[1] if len(data) > 1 else 0)
+        if placement == Placement() or (orientation >= WITH_PHASE and placement.phase not in PHASES):
             return None
-    is_adapted = ADAPTED <= coding < TURNED
+    is_adapted = ADAPTED <= coding < PLACED
     scan = SCAN_OF_CODE.get(coding - (ADAPTED if is_adapted else NETWORK))
-    return None if scan is None else Coding(scan, is_adapted, orientation)
+    return None if scan is None else Coding(scan, is_adapted, placement)
 
 
 def encode_rows(rows: np.ndarray, network: NetworkCoding, most: int) -> tuple[int, bytes] | None:
@@ -84,37 +91,48 @@ def encode_rows(rows: np.ndarray, network: NetworkCoding, most: int) -> tuple[in
     model = network.models(rows)
     if model is None:
         return None
-    orientation = best_orientation(model, rows, network.scan, network.backend) if network.turn else 0
-    stream = network.backend.encode(turned(rows, orientation), model, network.scan)
-    return _in_orientation(NETWORK + network.scan.code, orientation, model.fingerprint[:FINGERPRINT_BYTES] + stream)
+    placement = Placement()
+    if network.turn or len(model.phases) > 1:
+        placement = best_placement(model, rows, network.scan, network.backend, network.turn)
+    in_phase = model.phases[placement.phase]
+    stream = network.backend.encode(turned(rows, placement.orientation), in_phase, network.scan)
+    return _placed(NETWORK + network.scan.code, placement, model.fingerprint[:FINGERPRINT_BYTES] + stream)
 
 
 def encode_rows_adapted(
-    rows: np.ndarray, network: NetworkCoding, orientation: int, size: int
+    rows: np.ndarray, network: NetworkCoding, placement: Placement, size: int
 ) -> tuple[int, bytes] | None:
     """The same with the model fitted to the rows, which may take more bytes; None where nothing is fitted.
 
-    `orientation` and `size` are what `encode_rows` found for the rows, and what they take by it.
+    `placement` and `size` are what `encode_rows` found for the rows, and what they take by it.
     """
     if network.fit is None or size < WORTH_ADAPTING:
         return None
     model = network.models(rows)
     if model is None:
         return None
-    rows = turned(rows, orientation)
-    adaptation = network.fit(rows, model, network.scan.taps(model.description.taps))
+    rows, in_phase = turned(rows, placement.orientation), model.phases[placement.phase]
+    adaptation = network.fit(rows, in_phase, network.scan.taps(model.description.taps))
     try:
-        fitted = adapted(model, adaptation)
+        fitted = adapted(in_phase, adaptation)
     except ModelError:  # too large for integers: nothing is lost but the time
         return None
     stream = network.backend.encode(rows, fitted, network.scan)
     side = adaptation_to_bytes(adaptation, model.description)
     data = model.fingerprint[:FINGERPRINT_BYTES] + number(len(side)) + side + stream
-    return _in_orientation(ADAPTED + network.scan.code, orientation, data)
+    return _placed(ADAPTED + network.scan.code, placement, data)
 
 
-def _in_orientation(coding: int, orientation: int, data: bytes) -> tuple[int, bytes]:
-    return (TURNED, bytes((coding << 4 | orientation,)) + data) if orientation else (coding, data)
+def _placed(coding: int, placement: Placement, data: bytes) -> tuple[int, bytes]:
+    header = _place_bytes(coding, placement)
+    return (PLACED if header else coding), header + data
+
+
+def _place_bytes(coding: int, placement: Placement) -> bytes:
+    """What stands before the data of a coding: nothing where the rows lie as they are."""
+    if placement.phase:
+        return bytes((coding << 4 | WITH_PHASE | placement.orientation, placement.phase))
+    return bytes((coding << 4 | placement.orientation,)) if placement.orientation else b""
 
 
 def decode_rows(
@@ -143,10 +161,14 @@ def decode_rows(
     model = find_model(fingerprint)
     if model.description.channels != shape[2] or model.fingerprint[:FINGERPRINT_BYTES] != fingerprint:
         raise FormatError(f"coded with model {fingerprint[:8].hex()}, not {model.name}; give that model")
+    if named.placement.phase >= len(model.phases):
+        raise FormatError(f"model {model.name} sees no parities, the file says in which phase; get the file again")
+    model = model.phases[named.placement.phase]
     if named.is_adapted:
         try:
             model = adapted(model, adaptation_of_bytes(side, model.description))
         except ModelError as error:
             raise FormatError(str(error)) from error
-    height, width = (shape[1], shape[0]) if named.orientation & 4 else shape[:2]
-    return turned_back(backend.decode(stream, height, width, model, named.scan), named.orientation)
+    orientation = named.placement.orientation
+    height, width = (shape[1], shape[0]) if orientation & 4 else shape[:2]
+    return turned_back(backend.decode(stream, height, width, model, named.scan), orientation)

@@ -93,7 +93,7 @@ def encode_group(
     coding = coding_of(best)
     if network and coding is not None:
         form = next(form for form in forms if form.number == best[0] >> 4)
-        best = _shorter(best, form, encode_rows_adapted(form.rows, network, coding.orientation, len(best)))
+        best = _shorter(best, form, encode_rows_adapted(form.rows, network, coding.placement, len(best)))
     return best
 
 
@@ -142,7 +142,7 @@ def _thorough(form: Form, best: int) -> Iterator[bytes]:
 
 def coding_of(data: bytes) -> Coding | None:
     """How a network codes a group; None where it is coded plainly."""
-    return network_coding(data[0] & 15, data[1:2]) if data else None
+    return network_coding(data[0] & 15, data[1:3]) if data else None
 
 
 def is_adapted(data: bytes) -> bool:

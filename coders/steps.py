@@ -17,10 +17,10 @@ import torch
 from coders import native
 from coders.codec import SymbolReader, SymbolWriter, code_block
 from coders.scan import Scan
-from models.context_net import integer_inputs
+from models.context_net import inputs_at
 from models.fixed_mixture import fixed_mixture
 from models.frozen import FrozenModel
-from models.neighbourhood import Canvas, gather_contexts
+from models.neighbourhood import Canvas
 
 #: Pixels of an image that is encoded, in one turn. Changes speed and memory, never a byte.
 ENCODE_PIXELS = 1 << 12
@@ -103,8 +103,7 @@ class _TorchCoder:
         if self._next is None:
             return 0
         row, column = (torch.from_numpy(part) for part in self._next[:2])
-        contexts = gather_contexts(self._canvas.padded, row, column, self._taps)
-        own, reference = integer_inputs(contexts, self._description)
+        own, reference = inputs_at(self._canvas.padded, row, column, self._description, self._taps)
         inputs[: len(own)] = own.numpy()
         self._gathered.append(((row, column, self._next[2]), reference))
         self._next = next(self._blocks, None)

@@ -54,7 +54,7 @@ class Augmentation:
         if self.sharpen and generator.random() < self.sharpen:
             crop = _sharpened(crop, radius=generator.uniform(0.5, 1.5), percent=generator.uniform(30, 150))
         if self.half_colour and generator.random() < self.half_colour and crop.shape[2] == 3:
-            crop = _with_half_colour(crop, rounded=generator.random() < 0.5)
+            crop = _with_half_colour(crop, generator)
         return np.ascontiguousarray(crop)
 
     def _noisy(self, crop: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -81,23 +81,54 @@ def _sharpened(crop: np.ndarray, radius: float, percent: float) -> np.ndarray:
     return np.stack([np.asarray(plane) for plane in planes], 2)
 
 
-def _with_half_colour(crop: np.ndarray, rounded: bool) -> np.ndarray:
-    """Differences from brightness (ITU-R BT.601) reduced to half the side and enlarged again.
+#: What one step of brightness, of blue - brightness and of red - brightness is worth in files, in pixel values: full
+#: range (JPEG), the range of video (both ITU-R BT.601), and Photo CD (Kodak, Photo CD Information Bulletin, 1991).
+COLOUR_STEPS = ((1, 1.772, 1.402), (255 / 219, 1.772 * 255 / 224, 1.402 * 255 / 224), (1.3584, 2.2179, 1.8215))
 
-    `rounded` to the 8 bits in which files hold them.
+
+def _with_half_colour(crop: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Differences from brightness (ITU-R BT.601) reduced to half the side and enlarged again, as files do it.
+
+    Half of them are in whole steps, as files hold them. Of half of the crops the samples of colour lie between pixels,
+    as in JPEG, else on those of even rows and columns, as on Photo CD and in much video.
     """
+    steps = COLOUR_STEPS[generator.integers(len(COLOUR_STEPS))] if generator.random() < 0.5 else None
+    through_half = _between if generator.random() < 0.5 else _on_even
     values = crop.astype(np.float32)
     brightness = values @ np.float32([0.299, 0.587, 0.114])
-    red, blue = ((values[:, :, channel] - brightness) * scale for channel, scale in ((0, 0.713), (2, 0.564)))
-    red, blue = (_through_half(difference) for difference in (red, blue))
-    if rounded:
-        brightness, red, blue = (np.rint(plane) for plane in (brightness, red, blue))
-    red, blue = brightness + red / 0.713, brightness + blue / 0.564
+    blue, red = (values[:, :, channel] - brightness for channel in (2, 0))
+    if steps is None:
+        blue, red = through_half(blue, 0), through_half(red, 0)
+    else:
+        brightness = _in_steps(brightness, steps[0])
+        blue, red = through_half(blue, steps[1]), through_half(red, steps[2])
+    blue, red = brightness + blue, brightness + red
     green = (brightness - 0.299 * red - 0.114 * blue) / 0.587
     return np.clip(np.rint(np.stack((red, green, blue), 2)), 0, 255).astype(np.uint8)
 
 
-def _through_half(plane: np.ndarray) -> np.ndarray:
+def _in_steps(plane: np.ndarray, step: float) -> np.ndarray:
+    return np.rint(plane / step) * step if step else plane
+
+
+def _between(plane: np.ndarray, step: float) -> np.ndarray:
+    """(H, W) through half the side, samples in the middle of four pixels, bilinearly enlarged; `step` 0: any value."""
     height, width = plane.shape
     half = Image.fromarray(plane).resize((max(1, width // 2), max(1, height // 2)), Image.Resampling.BOX)
-    return np.asarray(half.resize((width, height), Image.Resampling.BILINEAR))
+    half = Image.fromarray(_in_steps(np.asarray(half), step))
+    return _in_steps(np.asarray(half.resize((width, height), Image.Resampling.BILINEAR)), step)
+
+
+def _on_even(plane: np.ndarray, step: float) -> np.ndarray:
+    """The same with samples on pixels of even rows and columns; the others are the means of their neighbours."""
+    shape = plane.shape
+    for axis in (0, 1):
+        lines = np.pad(np.moveaxis(plane, axis, 0), ((1, 1), (0, 0)), "edge")
+        plane = np.moveaxis((lines[:-2] / 4 + lines[1:-1] / 2 + lines[2:] / 4)[::2], 0, axis)
+    plane = _in_steps(plane, step)
+    for axis, length in enumerate(shape):
+        samples = np.moveaxis(plane, axis, 0)
+        lines = np.repeat(samples, 2, 0)
+        lines[1:-1:2] = (samples[:-1] + samples[1:]) / 2
+        plane = np.moveaxis(lines[:length], 0, axis)
+    return _in_steps(plane, step)

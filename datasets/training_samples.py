@@ -1,4 +1,4 @@
-"""Training samples: contexts and the pixels they precede, drawn from a rotating pool of pieces of images.
+"""Training samples: contexts, and the pixels they precede, drawn from a rotating pool of pieces of images.
 
 Every random choice is a function of the seed and a number: of the piece, or of the step. Nothing else is carried from
 step to step, so that a run that resumes at step t, and each process of a run that several share, sees exactly what an
@@ -22,8 +22,8 @@ from models.neighbourhood import BOTTOM, LEFT, RIGHT, TOP, Tap, pad_image
 Augment = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 #: (piece (H, W, C), generator) -> how little it belongs to what is trained; only negative ones are wanted
 Excess = Callable[[np.ndarray, np.random.Generator], float]
-#: (contexts (N, T, C), pixels (N, C)), both uint8
-Sample = tuple[torch.Tensor, torch.Tensor]
+#: (contexts (N, T, C), pixels (N, C)), both uint8, and the pixels' places in their crops (N, 2) int64, row and column
+Sample = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 #: Pieces kept for crop sampling are at most this large; a larger image lends a random window of it.
 WINDOW = 256
@@ -165,7 +165,8 @@ def _gathered(
     window = runs.index_select(0, (west[:, None] + down).flatten()).view(len(west), -1, channels)
     cells = torch.tensor([(dr + TOP) * width + dc + LEFT for dr, dc in (*taps, (0, 0))], device=crops.device)
     values = window.index_select(1, cells)
-    return values[:, :-1], values[:, -1]
+    places = torch.from_numpy(np.stack((row - TOP, column - LEFT), 1)).to(crops.device)
+    return values[:, :-1], values[:, -1], places
 
 
 def batches(pool: RotatingPool, first: int, last: int, share: slice) -> Iterator[Sample]:

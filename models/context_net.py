@@ -1,6 +1,6 @@
 """The float network: contexts in, mixture outputs out. Used for training and for measuring.
 
-Letters: N contexts, T taps, C channels, K outputs of one pixel.
+Letters: N contexts, T taps, C channels, I inputs, K outputs of one pixel.
 """
 
 from __future__ import annotations
@@ -12,26 +12,48 @@ import torch
 from torch import nn
 
 from models.description import ModelDescription
-from models.neighbourhood import BOTTOM, LEFT, RIGHT, TOP, WEST
+from models.neighbourhood import BOTTOM, LEFT, PARITIES, RIGHT, TOP, WEST, Tap, gather_contexts
 
 LEAKY_SLOPE = 0.01
 
 
-def integer_inputs(contexts: torch.Tensor, description: ModelDescription) -> tuple[torch.Tensor, torch.Tensor]:
+def inputs_at(
+    padded: torch.Tensor,
+    rows: torch.Tensor,
+    columns: torch.Tensor,
+    description: ModelDescription,
+    taps: tuple[Tap, ...] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`integer_inputs` of the pixels at (`rows`, `columns`), each (N,), of a padded image (see models.neighbourhood).
+
+    `taps` replaces the description's where an order does not know all of them (see coders.scan).
+    """
+    contexts = gather_contexts(padded, rows, columns, taps or description.taps)
+    return integer_inputs(contexts, description, torch.stack((rows, columns), 1))
+
+
+def integer_inputs(
+    contexts: torch.Tensor, description: ModelDescription, places: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The network's inputs as integers, and the reference that inputs and means are relative to.
 
-    contexts (N, T, C) uint8 -> inputs (N, T*C) int16, reference (N, C) int16.
+    contexts (N, T, C) uint8, for parities the places (N, 2), row and column -> inputs (N, I), reference (N, C), int16.
     Reference "none": the values themselves, reference 0. Reference "west": differences from the west pixel Wst,
-    and 2 * Wst - 255 at the west tap itself. `ModelDescription.input_scales` says what one unit is worth.
+    and 2 * Wst - 255 at the west tap itself. Parities, where the network sees them: -255 in even rows, 255 in odd ones,
+    and in the same way for columns. `ModelDescription.input_scales` says what one unit is worth.
     """
     values = contexts.to(torch.int16)
     if description.reference == "none":
-        return values.flatten(1), torch.zeros_like(values[:, 0])
-    west = description.taps.index(WEST)
-    reference = values[:, west]
-    relative = values - reference[:, None]
-    relative[:, west] = 2 * reference - 255
-    return relative.flatten(1), reference
+        reference = torch.zeros_like(values[:, 0])
+    else:
+        west = description.taps.index(WEST)
+        reference = values[:, west]
+        values = values - reference[:, None]
+        values[:, west] = 2 * reference - 255
+    inputs = values.flatten(1)
+    if description.parities:
+        inputs = torch.cat((inputs, (places & 1).to(inputs) * 510 - 255), 1)
+    return inputs, reference
 
 
 class ContextNet(nn.Module):
@@ -45,7 +67,7 @@ class ContextNet(nn.Module):
         self.register_buffer("input_scales", torch.from_numpy(description.input_scales), persistent=False)
 
     def forward(self, inputs: torch.Tensor, observe: Callable[[int, torch.Tensor], None] | None = None) -> torch.Tensor:
-        """Integer inputs (N, T*C), any number type -> outputs (N, K) in the weights' type.
+        """Integer inputs (N, I), any number type -> outputs (N, K) in the weights' type.
 
         `observe(index, sums)` sees each hidden layer's result (N, width) before LeakyReLU.
         """
@@ -58,7 +80,7 @@ class ContextNet(nn.Module):
         return x
 
     def scaled(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Integer inputs (N, T*C) in the weights' type, as the first layer takes them."""
+        """Integer inputs (N, I) in the weights' type, as the first layer takes them."""
         dtype = self.layers[0].weight.dtype
         return inputs.to(dtype) * self.input_scales.to(dtype)
 
@@ -71,6 +93,17 @@ class ContextNet(nn.Module):
         """What leaves layer `index`: its sums after LeakyReLU, where one follows."""
         return self.activation(sums) if self.description.layer_roles[index][0] else sums
 
+    def in_phase(self, phase: int) -> ContextNet:
+        """The network that takes even columns (bit 0 of `phase`), rows (bit 1) or both for odd ones; itself for 0."""
+        if not phase:
+            return self
+        result = ContextNet(self.description)
+        result.load_state_dict(self.state_dict())
+        signs = torch.tensor([-1.0 if phase & 2 else 1.0, -1.0 if phase & 1 else 1.0])
+        with torch.no_grad():
+            result.layers[0].weight[:, -PARITIES:] *= signs
+        return result
+
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """He-uniform initialisation, drawn from `generator` so that a seed decides it."""
         for layer in self.layers:
@@ -80,21 +113,25 @@ class ContextNet(nn.Module):
                     tensor.uniform_(-bound, bound, generator=generator)
 
 
-def with_taps_of(net: ContextNet, other: ModelDescription) -> ContextNet:
-    """The network with the taps of another model: what it knows of others is dropped, new ones begin without effect.
+def with_inputs_of(net: ContextNet, other: ModelDescription) -> ContextNet:
+    """The network with the inputs of another model: what it knows of others is dropped, new ones begin without effect.
 
-    A start for training a model that knows other pixels, as the diagonal order's does. With the same taps it is the
-    network itself.
+    A start for training a model that knows other pixels, as the diagonal order's does, or the parities too. With the
+    same inputs it is the network itself.
     """
     description = net.description
-    if other.taps == description.taps:
-        return net
     result = ContextNet(description.seeing_as(other))
+    if result.description == description:
+        return net
     state, channels = net.state_dict(), description.channels
     weight = state["layers.0.weight"]
-    blocks = dict(zip(description.taps, weight.split(channels, 1), strict=True))
+    seen = len(description.taps) * channels
+    blocks = dict(zip(description.taps, weight[:, :seen].split(channels, 1), strict=True))
     unseen = torch.zeros_like(weight[:, :channels])
-    state["layers.0.weight"] = torch.cat([blocks.get(tap, unseen) for tap in other.taps], 1)
+    columns = [blocks.get(tap, unseen) for tap in other.taps]
+    if other.parities:
+        columns.append(weight[:, seen:] if description.parities else weight.new_zeros(len(weight), PARITIES))
+    state["layers.0.weight"] = torch.cat(columns, 1)
     result.load_state_dict(state)
     return result
 
@@ -106,8 +143,8 @@ def dense_outputs(net: ContextNet, image: torch.Tensor) -> torch.Tensor:
     first layer is a convolution; this is the form the paper draws (its figure 2).
     """
     description = net.description
-    if description.reference != "none" or description.padding != "zero":
-        raise ValueError("a masked convolution needs reference 'none' and padding 'zero'")
+    if description.reference != "none" or description.padding != "zero" or description.parities:
+        raise ValueError("a masked convolution needs reference 'none', padding 'zero' and no parities")
     first = net.layers[0].weight
     kernel = first.new_zeros(first.shape[0], description.channels, TOP + 1 + BOTTOM, LEFT + 1 + RIGHT)
     for index, (row, column) in enumerate(description.taps):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from models.neighbourhood import ALLOWED_TAPS, CAUSAL_TAPS, PADDINGS, WEST, Tap
+from models.neighbourhood import ALLOWED_TAPS, CAUSAL_TAPS, PADDINGS, PARITIES, WEST, Tap
 
 REFERENCES = ("none", "west")
 SCALES = ("clamped", "exponential")
@@ -28,6 +28,8 @@ class ModelDescription:
     scales      "clamped" (published: sigma = max(output, 0.11/255)) or "exponential" (sigma = exp(output - 4))
     input_gain  factor of the differences from the west pixel before the first layer (reference "west" only)
     padding     how pixels outside the image read, see models.neighbourhood
+    parities    whether it also sees if a pixel's row and column are even or odd: colour of half the resolution of
+                brightness, or a camera's colour filter, leaves every second row and column different from the others
     """
 
     taps: tuple[Tap, ...] = CAUSAL_TAPS
@@ -39,6 +41,7 @@ class ModelDescription:
     scales: str = "exponential"
     input_gain: int = 64
     padding: str = "edge"
+    parities: bool = False
 
     def __post_init__(self) -> None:
         whole = {name: (getattr(self, name),) for name in ("channels", "mixtures", "input_gain")}
@@ -47,8 +50,9 @@ class ModelDescription:
             if not all(type(number) is int for number in numbers):
                 raise ValueError(f"model description: {name} {getattr(self, name)}: allowed are whole numbers")
         problems = []
-        if not isinstance(self.residual, bool):
-            problems.append(f"residual {self.residual!r}: allowed are true and false")
+        for name in ("residual", "parities"):
+            if not isinstance(getattr(self, name), bool):
+                problems.append(f"{name} {getattr(self, name)!r}: allowed are true and false")
         if self.channels not in (1, 3):
             problems.append(f"channels {self.channels}: allowed are 1 and 3")
         if not 1 <= self.mixtures <= 10:
@@ -73,7 +77,7 @@ class ModelDescription:
 
     @property
     def inputs(self) -> int:
-        return len(self.taps) * self.channels
+        return len(self.taps) * self.channels + (PARITIES if self.parities else 0)
 
     @property
     def cross_terms(self) -> int:
@@ -120,18 +124,22 @@ class ModelDescription:
 
     @property
     def input_scales(self) -> np.ndarray:
-        """(T*C,) float64: what one unit of each integer input (see `integer_inputs`) is worth to the network."""
-        if self.reference == "none":
-            return np.full(self.inputs, 1 / 255)
-        per_tap = np.where([tap == WEST for tap in self.taps], 1, self.input_gain) / 255
-        return np.repeat(per_tap, self.channels)
+        """(inputs,) float64: what one unit of each integer input (see `integer_inputs`) is worth to the network."""
+        scales = np.full(self.inputs, 1 / 255)
+        if self.reference == "west":
+            gains = np.where([tap == WEST for tap in self.taps], 1, self.input_gain)
+            scales[: len(gains) * self.channels] *= np.repeat(gains, self.channels)
+        return scales
 
     def seeing_as(self, other: ModelDescription) -> ModelDescription:
-        """This description with the taps of another, and its padding, which follows from them."""
-        return replace(self, taps=other.taps, padding=other.padding)
+        """This description with the inputs of another: its taps, the padding that follows from them, its parities."""
+        return replace(self, taps=other.taps, padding=other.padding, parities=other.parities)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        values = asdict(self)
+        if not self.parities:  # models that do not see them are described as before there were any
+            del values["parities"]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> ModelDescription:

@@ -21,11 +21,11 @@ from torch import nn
 from tqdm import tqdm
 
 from models.adaptation import HIGHEST, LOWEST, Adaptation, LayerAdaptation, row_groups
-from models.context_net import LEAKY_SLOPE, integer_inputs
+from models.context_net import LEAKY_SLOPE, inputs_at
 from models.freeze import output_units
 from models.frozen import FrozenModel, rounding_half
 from models.mixture import bits_coded, mixture_of
-from models.neighbourhood import LEFT, TOP, Tap, gather_contexts, pad_image
+from models.neighbourhood import LEFT, TOP, Tap, pad_image
 from utils.device_memory import is_out_of_memory
 from utils.errors import DeviceMemoryError, StoppedError
 from utils.schedule import warmup_cosine
@@ -102,7 +102,7 @@ class Fitting:
             net.rounded = step >= ROUND_FROM * self.steps
             chosen = torch.randint(0, height * width, (CONTEXTS,), generator=generator).to(self.device)
             rows, columns = chosen // width, chosen % width
-            inputs, reference = integer_inputs(gather_contexts(padded, rows, columns, taps), description)
+            inputs, reference = inputs_at(padded, rows, columns, description, taps)
             pixels = padded[rows + TOP, columns + LEFT]
             with torch.autocast(padded.device.type, torch.bfloat16, enabled=bfloat16):
                 sums = net(inputs)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from models.context_net import LEAKY_SLOPE, ContextNet, integer_inputs
+from models.context_net import LEAKY_SLOPE, ContextNet, inputs_at
 from models.description import ModelDescription
 from models.fixed_mixture import CLAMPED_SCALE_BITS, CROSS_BITS, LOGIT_BITS, MEAN_BITS, SCALE_STEPS
 from models.frozen import INPUT_LIMIT, INT32_MAX, FrozenLayer, FrozenModel, IntegerLayer, rounding_half
 from models.mixture import LOG_SCALE_OFFSET, MEAN_GAIN, SCALE_MINIMUM
-from models.neighbourhood import gather_contexts, pad_image
+from models.neighbourhood import pad_image
 from models.rounding import ENOUGH, remaining_bias, rounded_rows
 from utils.errors import ModelError
 
@@ -119,8 +119,7 @@ def _sample(image: np.ndarray, description: ModelDescription, most: int) -> torc
     padded = torch.from_numpy(pad_image(image, description.padding))
     positions = np.random.default_rng(0).integers(0, height * width, min(CONTEXTS_PER_IMAGE, height * width))
     chosen = torch.from_numpy(positions[:most])
-    contexts = gather_contexts(padded, chosen // width, chosen % width, description.taps)
-    return integer_inputs(contexts, description)[0]
+    return inputs_at(padded, chosen // width, chosen % width, description)[0]
 
 
 def _tie_residual_scales(ranges: list[np.ndarray], description: ModelDescription) -> list[np.ndarray]:

@@ -20,18 +20,19 @@ Letters: N contexts, I inputs, K outputs.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 
 from models.description import ModelDescription
+from models.neighbourhood import PARITIES
 from utils.errors import ModelError
 
 #: The integer LeakyReLU, see above.
 LEAKY_MULTIPLIER, LEAKY_SHIFT, LEAKY_PRESHIFT = 20992, 15, 6
-#: Largest absolute integer input: a difference of two 8-bit values, or 2 * west - 255.
+#: Largest absolute integer input: a difference of two 8-bit values, 2 * west - 255, or a parity.
 INPUT_LIMIT = 255
 INT32_MAX = 2**31 - 1
 #: Bytes of the fingerprint that a file names its model with.
@@ -92,6 +93,22 @@ class FrozenModel:
     def name(self) -> str:
         """The first 8 bytes of the fingerprint in hexadecimal, for people."""
         return self.fingerprint[:8].hex()
+
+    @cached_property
+    def phases(self) -> tuple[FrozenModel, ...]:
+        """The model itself; where it sees parities, then the three that take even columns, rows, or both for odd ones.
+
+        Bit 0 of the index stands for columns, bit 1 for rows.
+        """
+        if not self.description.parities:
+            return (self,)
+        return (self, *(self._with_parities(-1 if phase & 2 else 1, -1 if phase & 1 else 1) for phase in (1, 2, 3)))
+
+    def _with_parities(self, rows: int, columns: int) -> FrozenModel:
+        """The model with the weights of the two parities multiplied by 1 or -1."""
+        weight = self.layers[0].weight.copy()
+        weight[:, -PARITIES:] *= np.array([rows, columns], np.int16)
+        return replace(self, layers=(replace(self.layers[0], weight=weight), *self.layers[1:]))
 
 
 class IntegerLayer:

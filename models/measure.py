@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.context_net import ContextNet, integer_inputs
+from models.context_net import ContextNet, inputs_at
 from models.mixture import BITS, mixture_of
-from models.neighbourhood import Tap, gather_contexts, pad_image
+from models.neighbourhood import Tap, pad_image
 
 #: Pixels evaluated at once; bounds the memory of a measurement.
 BLOCK = 1 << 16
@@ -33,8 +33,7 @@ def image_bits(
     totals = {kind: np.zeros(channels) for kind in kinds}
     for start in range(0, height * width, BLOCK):
         positions = torch.arange(start, min(start + BLOCK, height * width), device=device)
-        contexts = gather_contexts(padded, positions // width, positions % width, taps or description.taps)
-        inputs, reference = integer_inputs(contexts, description)
+        inputs, reference = inputs_at(padded, positions // width, positions % width, description, taps)
         pixels = values[start : start + BLOCK]
         outputs = net(inputs).to(precision)
         mixture = mixture_of(outputs, pixels, reference, description)

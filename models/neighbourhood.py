@@ -41,6 +41,9 @@ ALLOWED_TAPS = frozenset(
     if row < 0 or row + column < 0
 )
 
+#: What a model may see beside its taps: whether the row and the column of the current pixel are even or odd.
+PARITIES = 2
+
 #: How pixels outside the image read. "zero" is the published rule. "edge" continues the image causally: left of
 #: row i stands pixel (i-1, 0), right of row i pixel (i, W-1), above the image (and left of row 0) mid-grey 128.
 #: "diagonal" is "edge" for taps of the next row too: k columns left of row i stands pixel (i-k, 0), k rows below

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.context_net import ContextNet, integer_inputs
+from models.context_net import ContextNet, inputs_at
 from models.mixture import BITS, mixture_of
-from models.neighbourhood import gather_contexts, pad_image
+from models.neighbourhood import pad_image
 
 #: Pixels of an image that tell whose it is: their rates differ by some percent, and all networks see the same ones.
 SAMPLE = 256
@@ -37,7 +37,6 @@ class Specialty:
         rates = []
         for net in self.nets:
             description = net.description
-            contexts = gather_contexts(padded[description.padding], rows, columns, description.taps)
-            inputs, reference = integer_inputs(contexts, description)
+            inputs, reference = inputs_at(padded[description.padding], rows, columns, description)
             rates.append(BITS["coded"](mixture_of(net(inputs), pixels, reference, description), pixels).mean().item())
         return rates[0] - min(rates[1:])

@@ -7,6 +7,7 @@ import pytest
 
 from coders.backends import backend_for
 from coders.container import Container
+from coders.placement import Placement
 from coders.scan import DIAGONAL
 from models.adaptation import Adaptation, adapted
 from models.description import ModelDescription
@@ -42,7 +43,7 @@ def random_fit(model: FrozenModel, seed: int = 0, products: int = 2) -> Given:
 def always_worth(monkeypatch):
     """Adapting is tried for the smallest images too, and as they stand."""
     monkeypatch.setattr("coders.network_rows.WORTH_ADAPTING", 0)
-    monkeypatch.setattr("coders.network_rows.best_orientation", lambda *_: 0)
+    monkeypatch.setattr("coders.network_rows.best_placement", lambda *_: Placement())
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ TINY = {
     "gray": ModelDescription(widths=(6,), channels=1, mixtures=1),
     "gray zero": ModelDescription(widths=(6, 5), channels=1, mixtures=5, padding="zero", scales="clamped"),
     "diagonal": ModelDescription(widths=(8,), taps=SOME_DIAGONAL_TAPS, padding="diagonal"),
+    "parities": ModelDescription(widths=(8, 8), parities=True),
 }
 
 

@@ -45,7 +45,8 @@ def shares_by_definition(image: np.ndarray, model, scan) -> np.ndarray:
     for row in range(height):
         for column in range(width):
             context = whole_context(image, row, column, scan.taps(description.taps), description.padding)
-            inputs, reference = integer_inputs(torch.from_numpy(context)[None], description)
+            place = torch.tensor([[row, column]])
+            inputs, reference = integer_inputs(torch.from_numpy(context)[None], description, place)
             mixture = fixed_mixture(net(inputs), reference, description)
             pixel = torch.from_numpy(image[row, column].astype(np.int64))[None]
             for channel in range(channels):

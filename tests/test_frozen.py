@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.context_net import ContextNet, integer_inputs
+from models.context_net import ContextNet, inputs_at
 from models.freeze import _rounded, _Scaled, freeze, output_units
 from models.frozen import FrozenNet
-from models.neighbourhood import gather_contexts, pad_image
+from models.neighbourhood import pad_image
 from tests.frozen_cases import MODELS, changed_layer, naive, random_inputs
 from tests.helpers import TINY, random_image
 from utils.errors import ModelError
@@ -86,8 +86,7 @@ def test_a_frozen_network_is_close_to_its_float_network(name):
     model = freeze(net, [image])
     positions = torch.arange(2000)
     padded = torch.from_numpy(pad_image(image, description.padding))
-    contexts = gather_contexts(padded, positions // 50, positions % 50, description.taps)
-    inputs = integer_inputs(contexts, description)[0]
+    inputs = inputs_at(padded, positions // 50, positions % 50, description)[0]
     gain, offset = output_units(description)
     wanted = net(inputs).detach().numpy() * gain + offset
     error = FrozenNet(model)(inputs).numpy() - wanted

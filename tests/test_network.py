@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from models.checkpoint import network_of, read_checkpoint
-from models.context_net import ContextNet, dense_outputs, integer_inputs, with_taps_of
+from models.context_net import ContextNet, dense_outputs, integer_inputs, with_inputs_of
 from models.description import PUBLISHED, ModelDescription
 from models.neighbourhood import CAUSAL_TAPS, DIAGONAL_TAPS, WEST, gather_contexts, pad_image
 from tests.helpers import random_image
@@ -284,9 +284,9 @@ def test_other_taps_keep_the_weights_of_the_common_ones():
     net = ContextNet(ModelDescription(widths=(8, 8)))
     net.reset_parameters(torch.Generator().manual_seed(1))
     wanted = ModelDescription(taps=DIAGONAL_TAPS, padding="diagonal")
-    other = with_taps_of(net, wanted)
+    other = with_inputs_of(net, wanted)
     assert other.description == ModelDescription(widths=(8, 8), taps=DIAGONAL_TAPS, padding="diagonal")
-    assert with_taps_of(net, ModelDescription()) is net
+    assert with_inputs_of(net, ModelDescription()) is net
     values = torch.randint(
         0, 256, (50, len({*CAUSAL_TAPS, *DIAGONAL_TAPS}), 3), generator=torch.Generator().manual_seed(2)
     ).byte()

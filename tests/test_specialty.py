@@ -141,18 +141,20 @@ def test_a_run_among_rivals(work, pools, monkeypatch, capsys):
     )
 
 
-def test_rivals_need_a_start_and_the_same_model(work, capsys):
+def test_rivals_need_a_start_of_the_same_model(work, capsys):
+    """Rivals themselves may have other taps and widths, as long as they are for such images."""
     assert run(CONTEXTS, rivals=["some.pth.tar"]) == 2
     assert "rivals needs initial_weights" in capsys.readouterr().err
     assert run(CONTEXTS, exp_name="first") == 0
     assert run(CONTEXTS, exp_name="wide", hidden_width=9) == 0
-    assert run(CONTEXTS, initial_weights=FIRST, rivals="experiments/wide/checkpoints/checkpoint.pth.tar") == 2
-    assert "rivals 'experiments/wide" in capsys.readouterr().err
-    assert run(CONTEXTS, exp_name="diagonal", taps="diagonal") == 0
-    diagonal = "experiments/diagonal/checkpoints/checkpoint.pth.tar"
-    for places in ({"initial_weights": FIRST, "rivals": diagonal}, {"initial_weights": diagonal, "rivals": FIRST}):
-        assert run(CONTEXTS, **places) == 2, "a network that loses taps codes nothing as it did"
-        assert "of another model" in capsys.readouterr().err
+    assert run(CONTEXTS, exp_name="gray", num_color_channels=1) == 0
+    assert run(CONTEXTS, initial_weights=FIRST, rivals="experiments/gray/checkpoints/checkpoint.pth.tar") == 2
+    assert "rivals 'experiments/gray" in capsys.readouterr().err
+    assert run(CONTEXTS, exp_name="diagonal", taps="diagonal", parities=True) == 0
+    wide, diagonal = (f"experiments/{name}/checkpoints/checkpoint.pth.tar" for name in ("wide", "diagonal"))
+    assert run(CONTEXTS, exp_name="among", initial_weights=FIRST, rivals=[wide, diagonal]) == 0
+    assert run(CONTEXTS, initial_weights=diagonal, rivals=FIRST) == 2, "one that loses taps codes nothing as it did"
+    assert "of another model" in capsys.readouterr().err
     assert run(CONTEXTS, initial_weights=FIRST, rivals="none.pth.tar") == 2
     assert "'none.pth.tar' cannot be read" in capsys.readouterr().err
 

@@ -38,9 +38,9 @@ def test_bfloat16_steps_train_float32_weights_and_end(work, monkeypatch):
     """The first steps compute in bfloat16, the rest and all validations in float32; the weights always are float32."""
     seen = []
 
-    def watched(net, contexts, pixels, loss, bfloat16=False):
+    def watched(net, contexts, pixels, places, loss, bfloat16=False):
         seen.append(bfloat16)
-        return batch_bits(net, contexts, pixels, loss, bfloat16)
+        return batch_bits(net, contexts, pixels, places, loss, bfloat16)
 
     monkeypatch.setattr(utils.training, "batch_bits", watched)
     assert run(CONTEXTS, bfloat16_steps=4) == 0
@@ -86,7 +86,8 @@ def test_bfloat16_bits_are_close_to_float32_ones(work):
     level = torch.randint(60, 190, (500, 1, 3), generator=generator)
     around = level + torch.randint(-9, 10, (500, 13, 3), generator=generator)
     contexts, pixels = around[:, :12].to(torch.uint8), around[:, 12].to(torch.uint8)
-    exact, quick = (batch_bits(net, contexts, pixels, "coded", kind) for kind in (False, True))
+    places = torch.zeros(500, 2, dtype=torch.int64)
+    exact, quick = (batch_bits(net, contexts, pixels, places, "coded", kind) for kind in (False, True))
     assert exact.dtype == quick.dtype == torch.float32
     assert quick != exact
     assert abs(quick - exact) < 0.01 * exact

@@ -22,7 +22,7 @@ def test_the_shares_of_all_processes_are_the_batch_of_one(work):
         pool.advance(0)
         whole = pool.draw(3, slice(0, 7))
         parts = [pool.draw(3, Processes(rank, 3).share(7)) for rank in range(3)]
-        for index in range(2):
+        for index in range(3):
             assert torch.equal(whole[index], torch.cat([part[index] for part in parts]))
 
 
@@ -40,7 +40,8 @@ def test_a_pool_at_a_step_does_not_depend_on_when_it_began(work, kind):
 def test_crops_are_padded_with_zeros_inside_each_crop(work):
     pool = pool_of(PatchPool)
     pool.advance(0)
-    contexts, pixels = (part.reshape(7, 12, 12, -1) for part in pool.draw(0, slice(0, 7)))
+    contexts, pixels, places = (part.reshape(7, 12, 12, -1) for part in pool.draw(0, slice(0, 7)))
+    assert torch.equal(places, torch.from_numpy(np.indices((12, 12))).permute(1, 2, 0).expand(7, 12, 12, 2))
     for tap, (down, right) in enumerate(CAUSAL_TAPS):
         at_tap = contexts[..., 3 * tap : 3 * tap + 3]
         rows, columns = (torch.arange(12)[:, None] + down, torch.arange(12)[None, :] + right)
@@ -72,7 +73,8 @@ def test_contexts_are_the_pixels_at_the_taps(work, taps):
         generator=torch.Generator().manual_seed(0),
     )
     crop, row, column = (index.ravel() for index in np.mgrid[0:2, TOP : TOP + 4, LEFT : LEFT + 4])
-    contexts, pixels = _gathered(crops, crop, row, column, taps)
+    contexts, pixels, places = _gathered(crops, crop, row, column, taps)
+    assert places.tolist() == np.stack((row - TOP, column - LEFT), 1).tolist()
     for n, (b, i, j) in enumerate(zip(crop, row, column, strict=True)):
         assert pixels[n].tolist() == crops[b, i, j].tolist()
         assert contexts[n].tolist() == [crops[b, i + di, j + dj].tolist() for di, dj in taps]

@@ -97,7 +97,9 @@ KEYS: dict[str, Key] = {
     "resume_training": Key((bool,), False, "continue from the experiment's last checkpoint"),
     "initial_weights": Key((str,), None, "checkpoint whose weights a new run starts from"),
     "rivals": Key(
-        PATHS, None, "checkpoints; trains only on crops that initial_weights code better than each of these do"
+        PATHS,
+        None,
+        "checkpoints, of any taps; trains only on crops that initial_weights code better than each of these do",
     ),
     "share_of": Key(
         PATHS,
@@ -139,6 +141,7 @@ KEYS: dict[str, Key] = {
         "the pixels it sees: the 12 of the 5x5 window, or 19 that the diagonal order knows",
         ("all", "diagonal"),
     ),
+    "parities": Key((bool,), False, "it also sees whether a pixel's row and column are even or odd"),
     "hidden_width": Key((int,), 128, "outputs of each hidden layer", least=1, most=1024),
     "hidden_layers": Key((int,), None, "hidden layers; default 4, with res_con 7 (an odd number)", least=1, most=32),
     "loss": Key(

@@ -28,13 +28,18 @@ from utils.validation import mean_rate, validation_rates
 
 
 def batch_bits(
-    net: ContextNet, contexts: torch.Tensor, pixels: torch.Tensor, loss: str, bfloat16: bool = False
+    net: ContextNet,
+    contexts: torch.Tensor,
+    pixels: torch.Tensor,
+    places: torch.Tensor,
+    loss: str,
+    bfloat16: bool = False,
 ) -> torch.Tensor:
-    """Mean bits per sub-pixel of a batch of contexts (N, T, C) and pixels (N, C), differentiable.
+    """Mean bits per sub-pixel of a batch of contexts (N, T, C), pixels (N, C) and places (N, 2), differentiable.
 
     With `bfloat16` the network's layers multiply and store bfloat16; weights, sums and the mixture stay float32.
     """
-    inputs, reference = integer_inputs(contexts, net.description)
+    inputs, reference = integer_inputs(contexts, net.description, places)
     with torch.autocast(contexts.device.type, torch.bfloat16, enabled=bfloat16):
         outputs = net(inputs)
     mixture = mixture_of(outputs.float(), pixels, reference, net.description)

@@ -36,7 +36,7 @@ def _module() -> ModuleType:
     theirs = getattr(p59_native, "constants", {})
     places = (fixed_mixture, frozen, neighbourhood)
     ours = {name: next((getattr(place, name) for place in places if hasattr(place, name)), None) for name in theirs}
-    if "BOTTOM" not in theirs or ours != theirs or not hasattr(p59_native, "advance"):
+    if "PARITIES" not in theirs or ours != theirs or not hasattr(p59_native, "advance"):
         raise ImportError("the extension p59_native was built from other sources; build it again with `make native`")
     return p59_native
 
@@ -177,6 +177,7 @@ def _prepare(model: FrozenModel, instruction_set: str):
         limit=model.limit,
         relative_to_west=description.reference == "west",
         clamped_scales=description.scales == "clamped",
+        parities=description.parities,
         padding=description.padding,
         layers=layers,
         exp2=fixed_tables.exp2_table(),

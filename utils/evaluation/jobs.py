@@ -19,7 +19,7 @@ from coders.backends import backend_for
 from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture, encode_image
 from coders.model_choice import best_model
-from coders.orientation import best_orientation, turned
+from coders.placement import best_placement, turned
 from coders.scan import SCANS
 from datasets.images import open_image, samples_of
 from models.fitting import Fitting
@@ -153,7 +153,8 @@ def _ours(row: Row, image: np.ndarray, job: Job) -> tuple[Row, Measured]:
     )
     if job.size is None and fit is None:
         model = suited()
-        bits = backend.measure(turned(image, best_orientation(model, image, scan, backend)), model, scan)
+        placement = best_placement(model, image, scan, backend)
+        bits = backend.measure(turned(image, placement.orientation), model.phases[placement.phase], scan)
         row = replace(row, channel_bits=",".join(f"{value:.1f}" for value in bits))
     return row, measured
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from coders.backends import Backend
 from coders.container import PIXEL_LIMIT
+from coders.placement import best_placement
 from coders.recorder import record
 from coders.scan import Scan
 from datasets.images import find_images, open_image, samples_of
@@ -67,6 +68,7 @@ def _analyze(path: Path, folder: Path, task: AnalyzeTask) -> None:
     if image.dtype != np.uint8 or image.shape[2] not in CHANNEL_NAMES:
         raise InputError(f"image is {image.shape} {image.dtype}; 8-bit RGB and gray images are analyzed")
     model = task.models.for_image(task.scan, task.backend, image).model
+    model = model.phases[best_placement(model, image, task.scan, task.backend, turn=False).phase]
     recorded = record(image, model, task.scan, task.device)
     regions = regions_of(recorded.bits, task.block)
     headers, rows = _table(regions, recorded.bits)

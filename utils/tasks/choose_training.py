@@ -43,6 +43,7 @@ def description_of(config: EasyDict) -> ModelDescription:
             scales=config.scales or ("exponential" if west else "clamped"),
             input_gain=config.input_gain,
             padding=config.padding or (continued if west else "zero"),
+            parities=config.parities,
         )
     except ValueError as error:
         raise RequestError(str(error)) from error

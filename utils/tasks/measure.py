@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from coders.backends import Backend
 from coders.container import PIXEL_LIMIT
+from coders.placement import best_placement
 from coders.scan import Scan
 from datasets.images import find_images, open_image, samples_of
 from models.measure import image_bits
@@ -42,10 +43,12 @@ def run(task: MeasureTask) -> int:
         try:
             image = samples_of(open_image(path, task.pixel_limit), task.pixel_limit)
             chosen = task.models.for_image(task.scan, task.backend, image)
-            frozen = task.backend.measure(image, chosen.model, task.scan).sum() / image.size
+            phase = best_placement(chosen.model, image, task.scan, task.backend, turn=False).phase
+            frozen = task.backend.measure(image, chosen.model.phases[phase], task.scan).sum() / image.size
             row = [path.name, image.shape[0] * image.shape[1]]
             if chosen.net is not None:
-                floats = image_bits(chosen.net, image, task.scan.taps(chosen.net.description.taps))
+                taps = task.scan.taps(chosen.net.description.taps)
+                floats = image_bits(chosen.net.in_phase(phase), image, taps)
                 row += [floats[kind].sum() / image.size for kind in BITS]
         except P59Error as error:
             failures.append(f"{path}: {error}")

@@ -14,7 +14,7 @@ from datasets.image_set import CACHE_BYTES, ImageSet
 from datasets.images import find_images
 from datasets.training_samples import ContextPool, PatchPool, RotatingPool
 from models.checkpoint import network_of, read_checkpoint
-from models.context_net import ContextNet, with_taps_of
+from models.context_net import ContextNet, with_inputs_of
 from models.description import ModelDescription
 from models.specialty import Specialty
 from utils.distributed import Processes, joined
@@ -86,11 +86,10 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
     elif processes.first:
         experiment.start(notes)
     net = _network(task).to(device)
-    rivals = [_same_model(task, rival, "rivals").to(device) for rival in task.rivals]
-    shares = [_network_of_share(task, name) for name in task.share_of]
+    rivals = [_compared(task, rival, "rivals").to(device) for rival in task.rivals]
+    shares = [_compared(task, name, "share_of") for name in task.share_of]
     if rivals:
-        shares = [_same_model(task, task.initial_weights, "initial_weights")]
-        shares += [_same_model(task, rival, "rivals") for rival in task.rivals]
+        shares = [_compared(task, name, "rivals") for name in (task.initial_weights, *task.rivals)]
     excess = Specialty(shares).excess if shares else None  # on the CPU: there are too few pixels for a GPU
     make = ContextPool if settings.sampling == "contexts" else PatchPool
     pool: RotatingPool = make(
@@ -125,29 +124,29 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
 
 def _network(task: TrainTask) -> ContextNet:
     if task.initial_weights and not task.resume:
-        return _same_model(task, task.initial_weights, "initial_weights", other_taps=not task.rivals)
+        return _same_model(task, task.initial_weights, "initial_weights", other_inputs=not task.rivals)
     net = ContextNet(task.description)
     net.reset_parameters(torch.Generator().manual_seed(task.settings.seed))
     return net
 
 
-def _same_model(task: TrainTask, name: str, key: str, other_taps: bool = False) -> ContextNet:
-    """The network of the checkpoint `name`, which `key` names; with `other_taps` given the task's taps."""
+def _same_model(task: TrainTask, name: str, key: str, other_inputs: bool = False) -> ContextNet:
+    """The network of the checkpoint `name`, which `key` names; with `other_inputs` given the task's inputs."""
     path = Path(name).expanduser()
     net = network_of(read_checkpoint(path), path)
-    if other_taps:
-        net = with_taps_of(net, task.description)
+    if other_inputs:
+        net = with_inputs_of(net, task.description)
     if net.description != task.description:
         raise ModelError(f"{key} {str(path)!r} are of another model than this configuration describes")
     return net
 
 
-def _network_of_share(task: TrainTask, name: str) -> ContextNet:
-    """The network of a checkpoint of `share_of`."""
+def _compared(task: TrainTask, name: str, key: str) -> ContextNet:
+    """The network of a checkpoint of `key`, rivals or share_of: of any model for images with as many channels."""
     path = Path(name).expanduser()
     net = network_of(read_checkpoint(path), path)
     if net.description.channels != task.description.channels:
-        raise ModelError(f"share_of {str(path)!r} is of {net.description.channels} channels, the model to train is not")
+        raise ModelError(f"{key} {str(path)!r} is of {net.description.channels} channels, the model to train is not")
     return net
 
 

@@ -28,7 +28,7 @@ public:
           model_(task.model),
           scan_(task.scan),
           canvas_(scan_.height, scan_.width, model_.channels, model_.padding),
-          reading_{canvas_.offsets(task.taps), task.west},
+          reading_(canvas_.reading(task.taps, task.west)),
           below_(rows_below(task.taps)),
           threads_(useful_threads(task)),
           chunk_(chunk_pixels(scan_.longest_step(), threads_)),

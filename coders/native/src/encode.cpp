@@ -48,7 +48,7 @@ public:
     BlockEvaluator(const Task& task, const Canvas& canvas)
         : task_(task),
           canvas_(canvas),
-          reading_{canvas.offsets(task.taps), task.west},
+          reading_(canvas.reading(task.taps, task.west)),
           work_(task.model),
           mixtures_(size_t(kBatch) * task.model.mixture_stride) {}
 

@@ -11,12 +11,6 @@
 
 namespace p59 {
 
-// How contexts are read off a canvas: byte offsets of the taps, and which of them is the west pixel.
-struct Reading {
-    std::vector<int64_t> offsets;
-    int west = 0;
-};
-
 // Written by prepare and read by find of the same kernel: a line of cache, since another core may have written it.
 struct alignas(64) Prepared {
     int32_t lane[16];

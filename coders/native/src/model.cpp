@@ -88,8 +88,9 @@ Model::Model(Description description, std::vector<Layer> given, Tables given_tab
     require(limit >= 1 && limit <= INT16_MAX, "model: the activation limit must be in 1..32767");
     require(layers.size() >= 2, "model: at least two layers");
     cross_terms = channels * (channels - 1) / 2;
-    require(layers.front().inputs % channels == 0, "model: inputs must be taps times channels");
-    taps = layers.front().inputs / channels;
+    const int of_taps = layers.front().inputs - (parities ? kParities : 0);
+    require(of_taps > 0 && of_taps % channels == 0, "model: inputs must be taps times channels, and parities");
+    taps = of_taps / channels;
     require(layers.back().outputs == (3 * channels + cross_terms) * mixtures, "model: outputs do not fit mixtures");
     require(!layers.front().skip && !layers.back().skip && !layers.back().leaky, "model: layer roles");
     int widest = 0;

@@ -22,6 +22,7 @@ constexpr int kBatch = 48;
 
 constexpr int kMaxMixtures = 10;
 constexpr int kMaxChannels = 3;
+constexpr int kParities = 2;
 
 // Numbers of models/fixed_mixture.py and models/frozen.py. Fixed here so that the compiler sees them; the Python side
 // compares them with its own before it uses this module.
@@ -55,6 +56,7 @@ struct Tables {
 struct Description {
     int channels = 0, mixtures = 0, limit = 0;
     bool relative_to_west = false, clamped_scales = false;
+    bool parities = false;  // whether kParities inputs follow those of the taps: of row and column, -255 even, 255 odd
     Padding padding = Padding::zero;
 };
 
@@ -63,7 +65,7 @@ struct Model : Description {
     Tables tables;
     const Kernel* kernel = nullptr;
 
-    int taps = 0;  // inputs = taps * channels
+    int taps = 0;  // inputs = taps * channels, and the parities
     int cross_terms = 0;  // C (C - 1) / 2
     int activation_stride = 0;  // int16 of one pixel in a layer's activations
     int output_stride = 0;  // int32 of one pixel in the network's outputs

@@ -102,6 +102,7 @@ NB_MODULE(p59_native, module) {
     constants["TOP"] = Canvas::kTop;
     constants["BOTTOM"] = Canvas::kBottom;
     constants["LEFT"] = Canvas::kSide;
+    constants["PARITIES"] = kParities;
     constants["MEAN_BITS"] = kMeanBits;
     constants["LOGIT_BITS"] = kLogitBits;
     constants["CROSS_BITS"] = kCrossBits;
@@ -124,10 +125,11 @@ NB_MODULE(p59_native, module) {
 
     nb::class_<PyModel> model(module, "Model");
     model
-        .def(nb::init<int, int, int, bool, bool, const std::string&, const std::vector<LayerArrays>&, std::vector<int32_t>,
-                      std::vector<int32_t>, std::vector<int32_t>, const std::vector<int32_t>&, const std::string&>(),
-             "channels"_a, "mixtures"_a, "limit"_a, "relative_to_west"_a, "clamped_scales"_a, "padding"_a,
-             "layers"_a, "exp2"_a, "mantissas"_a, "thresholds"_a, "normal"_a, "instruction_set"_a)
+        .def(nb::init<int, int, int, bool, bool, bool, const std::string&, const std::vector<LayerArrays>&,
+                      std::vector<int32_t>, std::vector<int32_t>, std::vector<int32_t>, const std::vector<int32_t>&,
+                      const std::string&>(),
+             "channels"_a, "mixtures"_a, "limit"_a, "relative_to_west"_a, "clamped_scales"_a, "parities"_a,
+             "padding"_a, "layers"_a, "exp2"_a, "mantissas"_a, "thresholds"_a, "normal"_a, "instruction_set"_a)
         .def_prop_ro("instruction_set", &PyModel::instruction_set,
                      "The one in use: the one asked for, or the next whose results agree with the portable one's.")
         .def("encode", &encode_image, "image"_a, "taps"_a, "west"_a, "row_delay"_a.none(), "threads"_a,

@@ -44,10 +44,12 @@ inline Padding padding_named(const std::string& name) {
 
 class PyModel {
 public:
-    PyModel(int channels, int mixtures, int limit, bool relative_to_west, bool clamped_scales, const std::string& padding,
-            const std::vector<LayerArrays>& layers, std::vector<int32_t> exp2, std::vector<int32_t> mantissas,
-            std::vector<int32_t> thresholds, const std::vector<int32_t>& normal, const std::string& instruction_set)
-        : model_({channels, mixtures, limit, relative_to_west, clamped_scales, padding_named(padding)}, packed(layers),
+    PyModel(int channels, int mixtures, int limit, bool relative_to_west, bool clamped_scales, bool parities,
+            const std::string& padding, const std::vector<LayerArrays>& layers, std::vector<int32_t> exp2,
+            std::vector<int32_t> mantissas, std::vector<int32_t> thresholds, const std::vector<int32_t>& normal,
+            const std::string& instruction_set)
+        : model_({channels, mixtures, limit, relative_to_west, clamped_scales, parities, padding_named(padding)},
+                 packed(layers),
                  pack_tables(std::move(exp2), std::move(mantissas), std::move(thresholds), normal)) {
         const Kernel* wanted = kernel_named(instruction_set);
         bool reached = false;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "buffer.hpp"
@@ -25,6 +26,15 @@ struct Scan {
 
 struct Tap {
     int row, column;
+};
+
+// How contexts are read off a canvas: byte offsets of the taps, and which of them is the west pixel; where the pixel at
+// (0, 0) stands, and the bytes from one row to the next.
+struct Reading {
+    std::vector<int64_t> offsets;
+    int west;
+    const uint8_t* origin;
+    int64_t stride;
 };
 
 enum class Padding { zero, edge, diagonal };
@@ -52,11 +62,10 @@ public:
     }
     const uint8_t* pixel(int64_t row, int64_t column) const { return const_cast<Canvas*>(this)->pixel(row, column); }
 
-    // Distance in bytes between a pixel and the one that a tap names.
-    std::vector<int64_t> offsets(const std::vector<Tap>& taps) const {
+    Reading reading(const std::vector<Tap>& taps, int west) const {
         std::vector<int64_t> offsets;
         for (Tap tap : taps) offsets.push_back(tap.row * stride_ + tap.column * channels_);
-        return offsets;
+        return {std::move(offsets), west, pixel(0, 0), stride_};
     }
 
     // The border cells that continue the pixel at (row, column), which has just been put.

@@ -17,7 +17,7 @@ StepCoder::StepCoder(const Task& task, int lookahead)
     : model_(task.model),
       scan_(task.scan),
       canvas_(scan_.height, scan_.width, model_.channels, model_.padding),
-      reading_{canvas_.offsets(task.taps), task.west},
+      reading_(canvas_.reading(task.taps, task.west)),
       work_(model_),
       slots_(lookahead) {}
 

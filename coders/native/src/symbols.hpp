@@ -6,6 +6,7 @@
 // mixture.hpp in its own way, with `room` for a multiple of four means.
 #pragma once
 
+#include <initializer_list>
 #include <type_traits>
 
 #include "kernel.hpp"
@@ -32,8 +33,14 @@ static void gather_channels(const Model& model, const Reading& reading, const ui
             for (int c = 0; c < Channels; ++c)
                 inputs[reading.west * Channels + c] = int16_t(2 * base[c] - 255);
         }
+        int count = taps * Channels;
+        if (model.parities) {
+            const int64_t offset = pixel - reading.origin, row = offset / reading.stride;
+            const int64_t column = (offset - row * reading.stride) / Channels;
+            for (int64_t place : {row, column}) inputs[count++] = place % 2 ? 255 : -255;
+        }
         // A pair's second half must be zero where the number of inputs is odd: the buffer held other things before.
-        if (taps * Channels % 2) inputs[taps * Channels] = 0;
+        if (count % 2) inputs[count] = 0;
     }
 }
 

@@ -13,9 +13,9 @@ from coders import network_rows
 from coders.backends import backend_for, batched_backend
 from coders.container import MODE_NAMED, Container
 from coders.image_codec import encode_image, encode_picture, models_named, scan_named
-from coders.network_rows import ADAPTED, NETWORK, TURNED
-from coders.orientation import ORIENTATIONS, best_orientation, turned, turned_back
+from coders.network_rows import ADAPTED, NETWORK, PLACED
 from coders.picture import Picture
+from coders.placement import ORIENTATIONS, Placement, best_placement, turned, turned_back
 from coders.planes import coding_of, decode_group
 from coders.scan import SCANS, WAVEFRONT
 from main import main
@@ -39,7 +39,7 @@ def by_network(monkeypatch):
 
 
 def always(monkeypatch, orientation: int) -> None:
-    monkeypatch.setattr(network_rows, "best_orientation", lambda *_: orientation)
+    monkeypatch.setattr(network_rows, "best_placement", lambda *_: Placement(orientation))
 
 
 def group_of(data: bytes) -> bytes:
@@ -76,14 +76,14 @@ def test_what_the_bits_of_an_orientation_mean():
 def test_the_orientation_that_suits_is_found(orientation, order):
     """An image that the model codes well in one orientation, larger than its pieces."""
     image = turned_back(image_of(MODEL, 70, 130, SCANS[order]), orientation)
-    assert best_orientation(MODEL, image, SCANS[order], BACKEND) == orientation
+    assert best_placement(MODEL, image, SCANS[order], BACKEND) == (orientation, 0)
     small = turned_back(image_of(MODEL, 24, 31, SCANS[order]), orientation)
-    assert best_orientation(MODEL, small, SCANS[order], BACKEND) == orientation
+    assert best_placement(MODEL, small, SCANS[order], BACKEND) == (orientation, 0)
 
 
 def test_of_equal_orientations_the_first():
     flat = np.full((40, 40, 3), 77, np.uint8)
-    assert best_orientation(MODEL, flat, WAVEFRONT, BACKEND) == 0
+    assert best_placement(MODEL, flat, WAVEFRONT, BACKEND) == (0, 0)
 
 
 @EACH
@@ -99,11 +99,11 @@ def test_files_in_every_orientation(monkeypatch, orientation, order, name):
     assert np.array_equal(decode_image(container, model, BACKEND), image)
     assert models_named(container) == (model.fingerprint[:16],)
     assert scan_named(container) == scan
-    assert coding_of(group_of(data)).orientation == orientation
+    assert coding_of(group_of(data)).placement.orientation == orientation
     plain = group_of(encode_image(turned(image, orientation), model, scan, BACKEND, turn=False))
     assert plain[0] == NETWORK + scan.code
     if orientation:
-        assert group_of(data) == bytes((TURNED, plain[0] << 4 | orientation)) + plain[1:]
+        assert group_of(data) == bytes((PLACED, plain[0] << 4 | orientation)) + plain[1:]
     else:
         assert group_of(data) == plain
 
@@ -116,7 +116,7 @@ def test_adapted_files_in_every_orientation(monkeypatch, orientation):
     image = turned_back(image_of(network_rows.adapted(MODEL, fit.adaptation), 20, 29, WAVEFRONT), orientation)
     data = encode_image(image, MODEL, WAVEFRONT, BACKEND, fit)
     coding = coding_of(group_of(data))
-    assert (coding.is_adapted, coding.orientation, coding.scan) == (True, orientation, WAVEFRONT)
+    assert (coding.is_adapted, coding.placement.orientation, coding.scan) == (True, orientation, WAVEFRONT)
     assert [np.array_equal(given, turned(image, orientation)) for given, *_ in fit.calls] == [True]
     assert np.array_equal(decode_image(Container.from_bytes(data), MODEL, BACKEND), image)
 
@@ -126,7 +126,7 @@ def test_turned_files_of_many_images_at_a_time():
     many = batched_backend("cpu", 1, 6)
     images = [turned_back(image_of(MODEL, 12, 20 + number, WAVEFRONT), number) for number in range(ORIENTATIONS)]
     files = [encode_image(image, MODEL, WAVEFRONT, BACKEND) for image in images]
-    assert [coding_of(group_of(data)).orientation for data in files] == list(range(ORIENTATIONS))
+    assert [coding_of(group_of(data)).placement.orientation for data in files] == list(range(ORIENTATIONS))
     assert at_once(lambda image: encode_image(image, MODEL, WAVEFRONT, many), images) == files
     decoded = at_once(lambda data: decode_image(Container.from_bytes(data), MODEL, many), files)
     assert all(np.array_equal(one, image) for one, image in zip(decoded, images, strict=True))
@@ -140,7 +140,7 @@ def test_groups_of_a_picture_are_turned_each_on_its_own():
     models = {3: MODEL, 1: gray_model}
     data = encode_picture(picture, lambda rows: models[rows.shape[2]], WAVEFRONT, BACKEND)
     container = Container.from_bytes(data)
-    assert [coding_of(group).orientation for group in container.planes] == [3, 4]
+    assert [coding_of(group).placement.orientation for group in container.planes] == [3, 4]
     assert scan_named(container) == WAVEFRONT
 
 
@@ -154,7 +154,7 @@ def test_orientations_and_codings_that_do_not_exist_are_refused(monkeypatch):
 
     decoded(group)
     inner = NETWORK + WAVEFRONT.code
-    for byte in (inner << 4, inner << 4 | 8, inner << 4 | 13, TURNED << 4 | 5, 15 << 4 | 5, 2 << 4 | 5, 5):
+    for byte in (inner << 4, inner << 4 | 8, inner << 4 | 13, PLACED << 4 | 5, 15 << 4 | 5, 2 << 4 | 5, 5):
         with pytest.raises(FormatError, match="unknown coding 14"):
             decoded(bytes((group[0], byte)) + group[2:])
     for end in range(1, 18):
@@ -174,7 +174,7 @@ def test_without_turning_on_the_command_line(tmp_path, capsys):
         arguments = ["configs/encode_wavefront.json", f"checkpoint_file={tmp_path}/model.safetensors", "device=cpu"]
         arguments += [f"test_data={tmp_path}/image.png", f"bitstream_path={target}", f"turn={turn}"]
         assert main(arguments) == 0
-        assert coding_of(group_of(target.read_bytes())).orientation == orientation
+        assert coding_of(group_of(target.read_bytes())).placement.orientation == orientation
     sizes = [(tmp_path / f"{turn}.p59").stat().st_size for turn in ("true", "false")]
     assert sizes[0] < sizes[1]
     capsys.readouterr()
@@ -190,7 +190,7 @@ def test_turning_from_python():
         Image.fromarray(array).save(buffer, "P59", model=MODEL, device="cpu", threads=1, turn=turn)
         assert buffer.getvalue() == files[-1]
         assert np.array_equal(p59.decode(files[-1], model=MODEL, device="cpu"), array)
-    assert [coding_of(group_of(data)).orientation for data in files] == [6, 0]
+    assert [coding_of(group_of(data)).placement.orientation for data in files] == [6, 0]
 
 
 def test_the_bytes_of_a_turned_file_stay_the_same(recorded):
