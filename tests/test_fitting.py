@@ -142,7 +142,7 @@ def test_short_memory_is_an_error_of_ours(monkeypatch):
     def failing(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(fitting, "gather_contexts", failing)
+    monkeypatch.setattr(fitting, "inputs_at", failing)
     with pytest.raises(DeviceMemoryError, match="while fitting"):
         fitted()
 

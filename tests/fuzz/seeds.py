@@ -13,8 +13,8 @@ from coders.backends import backend_for
 from coders.container import MODE_NAMED, ChunkType, Container
 from coders.container import number as number_bytes
 from coders.image_codec import decode_picture, encode_picture
-from coders.network_rows import ADAPTED, NETWORK, TURNED
-from coders.orientation import ORIENTATIONS, turned
+from coders.network_rows import ADAPTED, NETWORK, PLACED, WITH_PHASE
+from coders.placement import ORIENTATIONS, turned
 from coders.picture import Picture, same_picture
 from coders.planes import COPY, EXPANDED, ITSELF, ONE_CHANNEL, PACKED, TABLE
 from coders.scan import SCANS, Scan
@@ -27,7 +27,9 @@ from utils.errors import ModelError, P59Error
 #: No small file may keep the decoder busy; larger images are refused at once.
 PIXEL_LIMIT = 4096
 MODELS = {3: random_frozen(TINY["west"]), 1: random_frozen(TINY["gray"])}
-_FOUND = {model.fingerprint[:FINGERPRINT_BYTES]: model for model in MODELS.values()}
+#: A colour model whose files are in phases.
+SEEING = random_frozen(TINY["parities"])
+_FOUND = {model.fingerprint[:FINGERPRINT_BYTES]: model for model in (*MODELS.values(), SEEING)}
 BACKEND = backend_for("cpu", 1)
 
 
@@ -106,7 +108,12 @@ def _each_method(random: np.random.Generator, smooth: np.ndarray):
         inner = (NETWORK if orientation % 2 else ADAPTED) + scan.code
         stream = MODELS[3].fingerprint[:FINGERPRINT_BYTES] + BACKEND.encode(image, MODELS[3], scan)
         data = stream if orientation % 2 else _adapted(image, MODELS[3], scan)
-        yield Picture(rgb, smooth), bytes((ITSELF << 4 | TURNED, inner << 4 | orientation)) + data
+        yield Picture(rgb, smooth), bytes((ITSELF << 4 | PLACED, inner << 4 | orientation)) + data
+    for phase in range(1, len(SEEING.phases)):
+        orientation, scan = phase - 1, SCANS["diagonal"]
+        stream = BACKEND.encode(turned(smooth, orientation), SEEING.phases[phase], scan)
+        place = bytes((ITSELF << 4 | PLACED, NETWORK + scan.code << 4 | WITH_PHASE | orientation, phase))
+        yield Picture(rgb, smooth), place + SEEING.fingerprint[:FINGERPRINT_BYTES] + stream
     first = np.ascontiguousarray(smooth[:, :, :1])
     one = MODELS[1].fingerprint[:FINGERPRINT_BYTES] + BACKEND.encode(first, MODELS[1], SCANS["wavefront"])
     yield Picture(rgb, np.repeat(first, 3, 2)), bytes((ONE_CHANNEL << 4 | NETWORK + 1,)) + one
