@@ -82,7 +82,7 @@ def _sharpened(crop: np.ndarray, radius: float, percent: float) -> np.ndarray:
 
 
 #: What one step of brightness, of blue - brightness and of red - brightness is worth in files, in pixel values: full
-#: range (JPEG), the range of video (both ITU-R BT.601), and Photo CD (Kodak, Photo CD Information Bulletin, 1991).
+#: range (JPEG), the range of video (both ITU-R BT.601), and Photo CD (Kodak, PhotoYCC Color Encoding).
 COLOUR_STEPS = ((1, 1.772, 1.402), (255 / 219, 1.772 * 255 / 224, 1.402 * 255 / 224), (1.3584, 2.2179, 1.8215))
 
 
