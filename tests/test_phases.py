@@ -245,3 +245,12 @@ def test_colour_of_half_the_resolution_lies_on_even_rows_and_columns():
         assert off[1] > rounding
         on_even += off[0] < rounding
     assert 10 <= on_even <= 30
+
+
+def test_the_bytes_of_a_file_in_a_phase_stay_the_same(recorded):
+    """What this release writes, every later one writes and reads."""
+    model = random_frozen(DESCRIPTION, seed=11)
+    image = turned_back(image_of(model.phases[3], 15, 26, WAVEFRONT), 2)
+    data = encode_image(image, model, WAVEFRONT, BACKEND)
+    assert coding_of(group_of(data)).placement == Placement(2, 3)
+    recorded("file in a phase", data.hex())

@@ -132,13 +132,13 @@ def _ours(row: Row, image: np.ndarray, job: Job) -> tuple[Row, Measured]:
         raise InputError(f"image has {row.channels} channels, the model codes {', '.join(map(str, job.models))}")
     models = {model.fingerprint[:FINGERPRINT_BYTES]: model for model in map(_model, job.models[row.channels])}
     scan, backend = SCANS[job.order], backend_for(job.device, job.threads)
-    description = next(iter(models.values())).description
+    largest = max((model.description for model in models.values()), key=lambda one: one.parameters)
     fit = Fitting(job.adapt_steps, job.device, job.threads) if job.adapt_steps else None
     row = replace(
         row,
         model=names_of_models(models.values()),
-        parameters=description.parameters,
-        macs=description.macs_per_pixel,
+        parameters=largest.parameters,
+        macs=largest.macs_per_pixel,
         versions=f"{backend.name}; " + "; ".join(f"{name} {_version(name)}" for name in ("torch", "numpy")),
     )
 
