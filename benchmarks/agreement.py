@@ -56,6 +56,7 @@ def differences(one: bytes, other: bytes) -> int:
 
 
 def row_of(scan: Scan, models: list[FrozenModel], images: list[np.ndarray], host: Backend, device: Backend) -> list:
+    models = [in_phase for model in models for in_phase in model.phases]
     cases = [(image, models[number % len(models)]) for number, image in enumerate(images)]
     with ThreadPoolExecutor(device.at_once) as executor:
 

@@ -14,10 +14,10 @@ from coders.scan import Scan
 from models.frozen import FrozenModel
 from models.neighbourhood import BOTTOM, LEFT, RIGHT, TOP
 
-REACH = max(TOP, BOTTOM, LEFT, RIGHT)
-
 #: Side of a piece, and how many of them at the most, spread evenly, stand for an image.
 PIECE, PIECES = 32, 24
+#: No tap is farther away, however a piece is turned.
+REACH = max(TOP, BOTTOM, LEFT, RIGHT)
 #: Which pieces are looked at in each round: every eighth, then those between, and so on.
 ROUNDS = (slice(0, None, 8), slice(4, None, 8), slice(2, None, 4), slice(1, None, 2))
 

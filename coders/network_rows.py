@@ -72,12 +72,10 @@ def network_coding(coding: int, data: bytes) -> Coding | None:
     """What a coding and the bytes after it say; None where it is no network's."""
     placement = Placement()
     if coding == PLACED and data:
-        coding, orientation = divmod(data[0], 16)
-        if orientation < WITH_PHASE:
-            placement = Placement(orientation)
-        else:
-            placement = Placement(orientation - WITH_PHASE, data[1] if len(data) > 1 else 0)
-        if placement == Placement() or (orientation >= WITH_PHASE and placement.phase not in PHASES):
+        coding, low = divmod(data[0], 16)
+        with_phase, orientation = divmod(low, WITH_PHASE)
+        placement = Placement(orientation, data[1] if with_phase and len(data) > 1 else 0)
+        if placement.phase not in PHASES if with_phase else not orientation:
             return None
     is_adapted = ADAPTED <= coding < PLACED
     scan = SCAN_OF_CODE.get(coding - (ADAPTED if is_adapted else NETWORK))
@@ -92,7 +90,7 @@ def encode_rows(rows: np.ndarray, network: NetworkCoding, most: int) -> tuple[in
     if model is None:
         return None
     placement = Placement()
-    if network.turn or len(model.phases) > 1:
+    if network.turn or model.description.parities:
         placement = best_placement(model, rows, network.scan, network.backend, network.turn)
     in_phase = model.phases[placement.phase]
     stream = network.backend.encode(turned(rows, placement.orientation), in_phase, network.scan)
@@ -161,9 +159,10 @@ def decode_rows(
     model = find_model(fingerprint)
     if model.description.channels != shape[2] or model.fingerprint[:FINGERPRINT_BYTES] != fingerprint:
         raise FormatError(f"coded with model {fingerprint[:8].hex()}, not {model.name}; give that model")
-    if named.placement.phase >= len(model.phases):
-        raise FormatError(f"model {model.name} sees no parities, the file says in which phase; get the file again")
-    model = model.phases[named.placement.phase]
+    if named.placement.phase:
+        if not model.description.parities:
+            raise FormatError(f"model {model.name} sees no parities, the file says in which phase; get the file again")
+        model = model.phases[named.placement.phase]
     if named.is_adapted:
         try:
             model = adapted(model, adaptation_of_bytes(side, model.description))

@@ -5,6 +5,7 @@ Letters: N contexts, T taps, C channels, I inputs, K outputs of one pixel.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -97,11 +98,10 @@ class ContextNet(nn.Module):
         """The network that takes even columns (bit 0 of `phase`), rows (bit 1) or both for odd ones; itself for 0."""
         if not phase:
             return self
-        result = ContextNet(self.description)
-        result.load_state_dict(self.state_dict())
-        signs = torch.tensor([-1.0 if phase & 2 else 1.0, -1.0 if phase & 1 else 1.0])
+        result = copy.deepcopy(self)
+        weight = result.layers[0].weight
         with torch.no_grad():
-            result.layers[0].weight[:, -PARITIES:] *= signs
+            weight[:, -PARITIES:] *= weight.new_tensor([-1 if phase & 2 else 1, -1 if phase & 1 else 1])
         return result
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -120,9 +120,9 @@ def with_inputs_of(net: ContextNet, other: ModelDescription) -> ContextNet:
     same inputs it is the network itself.
     """
     description = net.description
-    result = ContextNet(description.seeing_as(other))
-    if result.description == description:
+    if (other.taps, other.parities) == (description.taps, description.parities):
         return net
+    result = ContextNet(description.seeing_as(other))
     state, channels = net.state_dict(), description.channels
     weight = state["layers.0.weight"]
     seen = len(description.taps) * channels

@@ -94,15 +94,19 @@ class FrozenModel:
         """The first 8 bytes of the fingerprint in hexadecimal, for people."""
         return self.fingerprint[:8].hex()
 
-    @cached_property
+    @property
     def phases(self) -> tuple[FrozenModel, ...]:
         """The model itself; where it sees parities, then the three that take even columns, rows, or both for odd ones.
 
         Bit 0 of the index stands for columns, bit 1 for rows.
         """
+        return (self, *self._other_phases)
+
+    @cached_property
+    def _other_phases(self) -> tuple[FrozenModel, ...]:
         if not self.description.parities:
-            return (self,)
-        return (self, *(self._with_parities(-1 if phase & 2 else 1, -1 if phase & 1 else 1) for phase in (1, 2, 3)))
+            return ()
+        return tuple(self._with_parities(-1 if phase & 2 else 1, -1 if phase & 1 else 1) for phase in (1, 2, 3))
 
     def _with_parities(self, rows: int, columns: int) -> FrozenModel:
         """The model with the weights of the two parities multiplied by 1 or -1."""

@@ -17,6 +17,7 @@ from coders.scan import Scan
 from models.adaptation import HIGHEST, LOWEST, Adaptation, LayerAdaptation, row_groups
 from models.description import ModelDescription
 from models.frozen import INPUT_LIMIT, FrozenLayer, FrozenModel
+from models.neighbourhood import DIAGONAL_TAPS
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -38,6 +39,8 @@ TINY = {
     "gray zero": ModelDescription(widths=(6, 5), channels=1, mixtures=5, padding="zero", scales="clamped"),
     "diagonal": ModelDescription(widths=(8,), taps=SOME_DIAGONAL_TAPS, padding="diagonal"),
     "parities": ModelDescription(widths=(8, 8), parities=True),
+    "gray parities": ModelDescription(widths=(6,), channels=1, mixtures=1, parities=True),
+    "diagonal parities": ModelDescription(widths=(8,), taps=DIAGONAL_TAPS, padding="diagonal", parities=True),
 }
 
 

@@ -60,6 +60,7 @@ def random_description(generator: np.random.Generator) -> ModelDescription:
         reference=str(generator.choice(("none", "west"))) if WEST in taps else "none",
         scales=str(generator.choice(("clamped", "exponential"))),
         padding=str(generator.choice(("zero", "diagonal") if any(row > 0 for row, _ in taps) else PADDINGS)),
+        parities=bool(generator.integers(0, 2)),
     )
 
 

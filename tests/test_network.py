@@ -287,6 +287,7 @@ def test_other_taps_keep_the_weights_of_the_common_ones():
     other = with_inputs_of(net, wanted)
     assert other.description == ModelDescription(widths=(8, 8), taps=DIAGONAL_TAPS, padding="diagonal")
     assert with_inputs_of(net, ModelDescription()) is net
+    assert with_inputs_of(net, ModelDescription(padding="zero")) is net, "padding is not among a network's inputs"
     values = torch.randint(
         0, 256, (50, len({*CAUSAL_TAPS, *DIAGONAL_TAPS}), 3), generator=torch.Generator().manual_seed(2)
     ).byte()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import io
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -12,23 +16,28 @@ from PIL import Image
 import p59
 from coders.backends import backend_for, batched_backend
 from coders.codec import encode_stream
-from coders.container import Container
-from coders.image_codec import encode_image
+from coders.container import MODE_NAMED, Container
+from coders.image_codec import decode_picture, encode_image, encode_picture
 from coders.model_choice import best_model, best_phase, pieces_of
 from coders.network_rows import NETWORK, PLACED, WITH_PHASE
+from coders.picture import Picture
 from coders.placement import ORIENTATIONS, Placement, best_placement, turned, turned_back, turned_phase
 from coders.planes import coding_of, decode_group
 from coders.scan import SCANS, WAVEFRONT
 from datasets.augmentation import COLOUR_STEPS, Augmentation
 from main import main
+from models.adaptation import adapted
 from models.context_net import ContextNet, inputs_at, integer_inputs, with_inputs_of
 from models.description import ModelDescription
+from models.freeze import freeze
 from models.frozen import FrozenNet
+from models.measure import image_bits
 from models.model_file import model_from_bytes, model_to_bytes
 from models.neighbourhood import PARITIES, pad_image
 from tests.adapted_cases import random_fit
 from tests.helpers import TINY, decode_image, image_of, random_frozen, random_image
 from utils.errors import FormatError
+from utils.validation import image_bpsp
 
 BACKEND = backend_for("cpu", 1)
 DESCRIPTION = TINY["parities"]
@@ -170,7 +179,7 @@ def test_models_are_compared_in_their_best_phases(phase):
 @pytest.mark.parametrize("order", SCANS)
 @pytest.mark.parametrize("orientation", [0, 6])
 def test_files_in_every_phase(phase, order, orientation):
-    """They decode, adapted or not, one by one or many at a time, and hold what the phase's own model writes."""
+    """They decode, one by one or many at a time, and hold what the phase's own model writes."""
     placement, scan = Placement(orientation, phase), SCANS[order]
     image = image_in(placement, 40, 45, scan)
     data = encode_image(image, MODEL, scan, BACKEND)
@@ -188,12 +197,52 @@ def test_files_in_every_phase(phase, order, orientation):
     for backend in (BACKEND, many):
         assert np.array_equal(decode_image(Container.from_bytes(data), MODEL, backend), image)
 
+
+@EACH_PHASE
+@pytest.mark.parametrize("orientation", [0, 5])
+def test_adapted_files_in_every_phase(monkeypatch, phase, orientation):
+    """The network is fitted, and its adaptation applied, in the phase."""
+    placement = Placement(orientation, phase)
+    monkeypatch.setattr("coders.network_rows.best_placement", lambda *_: placement)
     fit = random_fit(MODEL)
-    adapted = encode_image(image, MODEL, scan, BACKEND, fit)
-    (given, fitted, _), = fit.calls  # fmt: skip
-    assert np.array_equal(given, turned(image, orientation))
-    assert fitted.fingerprint == MODEL.phases[phase].fingerprint
-    assert np.array_equal(decode_image(Container.from_bytes(adapted), MODEL, BACKEND), image)
+    there = image_of(adapted(MODEL.phases[phase], fit.adaptation), 20, 29, WAVEFRONT)
+    image = turned_back(there, orientation)
+    data = encode_image(image, MODEL, WAVEFRONT, BACKEND, fit)
+    coding = coding_of(group_of(data))
+    assert (coding.is_adapted, coding.placement) == (True, placement)
+    ((given, model, _),) = fit.calls
+    assert np.array_equal(given, there)
+    assert model.fingerprint == MODEL.phases[phase].fingerprint
+    for backend in (BACKEND, batched_backend("cpu", 1, 2)):
+        assert np.array_equal(decode_image(Container.from_bytes(data), MODEL, backend), image)
+
+
+def test_colour_and_transparency_each_in_its_phase():
+    gray = random_frozen(TINY["gray parities"])
+    rgb = image_in(Placement(0, 2), 21, 30)
+    alpha = image_of(gray.phases[1], 21, 30, WAVEFRONT)
+    models = {3: MODEL, 1: gray}
+    picture = Picture(MODE_NAMED["RGBA"], np.concatenate([rgb, alpha], 2))
+    data = encode_picture(picture, lambda rows: models[rows.shape[2]], WAVEFRONT, BACKEND)
+    container = Container.from_bytes(data)
+    assert [coding_of(group).placement for group in container.planes] == [(0, 2), (0, 1)]
+    named = {model.fingerprint[:16]: model for model in models.values()}
+    assert np.array_equal(decode_picture(container, named.__getitem__, BACKEND).samples, picture.samples)
+
+
+def test_models_are_dropped_with_their_phases():
+    """Neither holds itself: what was packed for them goes when the last reference does."""
+    gc.disable()
+    try:
+        model = random_frozen(DESCRIPTION, seed=5)
+        image = image_in(Placement(0, 1), 9, 8)
+        assert np.array_equal(decode_image(Container.from_bytes(encode_image(image, model, WAVEFRONT, BACKEND)), model,
+                                           BACKEND), image)  # fmt: skip
+        left = [weakref.ref(one) for one in model.phases]
+        del model
+        assert [one() for one in left] == [None] * 4
+    finally:
+        gc.enable()
 
 
 def test_phases_that_do_not_exist_are_refused():
@@ -225,25 +274,54 @@ def test_on_the_command_line_and_from_python(tmp_path, capsys):
     assert coding_of(group_of(target.read_bytes())).placement == Placement(0, 2)
     assert target.read_bytes() == p59.encode(image, model=MODEL, device="cpu", threads=1, turn=False)
     assert np.array_equal(p59.decode(target.read_bytes(), model=MODEL, device="cpu"), image)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "P59", model=MODEL, device="cpu", threads=1, turn=False)
+    assert buffer.getvalue() == target.read_bytes()
     capsys.readouterr()
-    assert main(["configs/measure.json", *source, "decoder_method=1"]) == 0
     bits = BACKEND.measure(image, MODEL.phases[2], WAVEFRONT).sum() / image.size
+    assert main(["configs/measure.json", *source, "decoder_method=1"]) == 0
     assert f"{bits:.5f}" in capsys.readouterr().out
+    assert main(["configs/measure.json", *source, "run_mode=analyze", f"output_path={tmp_path}/analysis"]) == 0
+    assert f"{bits:.4f} bits per sub-pixel" in capsys.readouterr().out
+
+
+def test_rates_of_a_float_network_in_its_best_phase(tmp_path):
+    """What measuring shows beside the frozen rate, and validation: both of the phase that suits."""
+    net = ContextNet(DESCRIPTION)
+    net.reset_parameters(torch.Generator().manual_seed(3))
+    net.layers[0].weight.data[:, -PARITIES:] *= 20
+    frozen = freeze(net, [random_image(40, 40)])
+    image = image_of(frozen.phases[3], 24, 30, WAVEFRONT)
+    rates = [image_bits(net.in_phase(phase), image)["coded"].sum() / image.size for phase in range(4)]
+    assert int(np.argmin(rates)) == 3
+    assert image_bpsp(net, image, None) == pytest.approx(rates[3], rel=1e-5)
+    torch.save({"description": DESCRIPTION.to_json(), "state_dict": net.state_dict()}, tmp_path / "net.pth.tar")
+    Image.fromarray(image).save(tmp_path / "image.png")
+    source = [f"checkpoint_file={tmp_path}/net.pth.tar", "device=cpu", f"test_data={tmp_path}/image.png"]
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main(["configs/measure.json", *source]) == 0
+    assert f"{rates[3]:.5f}" in out.getvalue()
 
 
 def test_colour_of_half_the_resolution_lies_on_even_rows_and_columns():
     """Of half of the crops: there red - brightness is the mean of its neighbours in odd rows and columns. Of the others
     it is not, nor is it in even ones."""
     image = np.random.default_rng(1).integers(80, 170, (32, 32, 3), np.uint8)
+    rounding = 0.5 + COLOUR_STEPS[2][2] / 3
+
+    def off(lines: np.ndarray, first: int) -> float:
+        """How far every other line, from `first` on, is from the mean of the two beside it."""
+        middle = lines[first:-1:2]
+        return np.abs(middle - (lines[first - 1 :: 2][: len(middle)] + lines[first + 1 :: 2][: len(middle)]) / 2).mean()
+
     on_even = 0
     for seed in range(40):
         crop = Augmentation("none", half_colour=1.0)(image, 32, np.random.default_rng(seed)).astype(float)
         red = crop[:, :, 0] - crop @ [0.299, 0.587, 0.114]
-        off = [np.abs(red[:, k:-1:2] - (red[:, k - 1 : -2 : 2] + red[:, k + 1 :: 2][:, : red[:, k:-1:2].shape[1]]) / 2)
-               .mean() for k in (1, 2)]  # fmt: skip
-        rounding = 0.5 + COLOUR_STEPS[2][2] / 3
-        assert off[1] > rounding
-        on_even += off[0] < rounding
+        assert off(red, 2) > rounding < off(red.T, 2)
+        assert (off(red, 1) < rounding) == (off(red.T, 1) < rounding)
+        on_even += off(red, 1) < rounding
     assert 10 <= on_even <= 30
 
 

@@ -145,7 +145,7 @@ def test_groups_of_a_picture_are_turned_each_on_its_own():
 
 
 def test_orientations_and_codings_that_do_not_exist_are_refused(monkeypatch):
-    """Orientation 0 and those above 7, codings that are no network's, and a group that ends there."""
+    """Orientation 0, phases 0 and above 3, codings that are no network's, and a group that ends there."""
     always(monkeypatch, 5)
     group = group_of(encode_image(image_of(MODEL, 9, 14, WAVEFRONT), MODEL, WAVEFRONT, BACKEND))
 
@@ -155,8 +155,9 @@ def test_orientations_and_codings_that_do_not_exist_are_refused(monkeypatch):
     decoded(group)
     inner = NETWORK + WAVEFRONT.code
     for byte in (inner << 4, inner << 4 | 8, inner << 4 | 13, PLACED << 4 | 5, 15 << 4 | 5, 2 << 4 | 5, 5):
-        with pytest.raises(FormatError, match="unknown coding 14"):
-            decoded(bytes((group[0], byte)) + group[2:])
+        for phase in (0, 4):
+            with pytest.raises(FormatError, match="unknown coding 14"):
+                decoded(bytes((group[0], byte, phase)) + group[2:])
     for end in range(1, 18):
         with pytest.raises(P59Error):
             decoded(group[:end])

@@ -16,13 +16,17 @@ from utils.stopping import StopRequest
 def image_bpsp(net: ContextNet, image: np.ndarray, patch: int | None) -> float:
     """Bits per sub-pixel of an image (H, W, C) uint8, or of its centre crop of side `patch`, under the float network.
 
-    In float32 and for one kind of code length: validation is part of the time that training takes.
+    In float32 and for one kind of code length: validation is part of the time that training takes. A network that sees
+    parities counts in the best of its phases.
     """
     if patch is not None:
         from datasets.published_crops import centre_crop  # brings torchvision, which takes seconds to import
 
         image = centre_crop(image, patch)
-    return float(image_bits(net, image, None, ("coded",), torch.float32)["coded"].sum() / image.size)
+    nets = [net.in_phase(phase) for phase in range(4 if net.description.parities else 1)]
+    return min(
+        float(image_bits(one, image, None, ("coded",), torch.float32)["coded"].sum() / image.size) for one in nets
+    )
 
 
 def validation_rates(

@@ -14,8 +14,8 @@ from coders.container import MODE_NAMED, ChunkType, Container
 from coders.container import number as number_bytes
 from coders.image_codec import decode_picture, encode_picture
 from coders.network_rows import ADAPTED, NETWORK, PLACED, WITH_PHASE
-from coders.placement import ORIENTATIONS, turned
 from coders.picture import Picture, same_picture
+from coders.placement import ORIENTATIONS, turned
 from coders.planes import COPY, EXPANDED, ITSELF, ONE_CHANNEL, PACKED, TABLE
 from coders.scan import SCANS, Scan
 from coders.side_information import adaptation_to_bytes
@@ -114,6 +114,9 @@ def _each_method(random: np.random.Generator, smooth: np.ndarray):
         stream = BACKEND.encode(turned(smooth, orientation), SEEING.phases[phase], scan)
         place = bytes((ITSELF << 4 | PLACED, NETWORK + scan.code << 4 | WITH_PHASE | orientation, phase))
         yield Picture(rgb, smooth), place + SEEING.fingerprint[:FINGERPRINT_BYTES] + stream
+    place = bytes((ITSELF << 4 | PLACED, ADAPTED + scan.code << 4 | WITH_PHASE, 3))
+    data = _adapted(smooth, SEEING.phases[3], scan)
+    yield Picture(rgb, smooth), place + SEEING.fingerprint[:FINGERPRINT_BYTES] + data[FINGERPRINT_BYTES:]
     first = np.ascontiguousarray(smooth[:, :, :1])
     one = MODELS[1].fingerprint[:FINGERPRINT_BYTES] + BACKEND.encode(first, MODELS[1], SCANS["wavefront"])
     yield Picture(rgb, np.repeat(first, 3, 2)), bytes((ONE_CHANNEL << 4 | NETWORK + 1,)) + one

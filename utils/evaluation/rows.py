@@ -25,7 +25,7 @@ SEVERAL = "x"
 class Row:
     """One image coded, decoded and compared by one codec. Units: bytes, seconds, bits per sub-pixel.
 
-    codec           the codec; for ours with `order`, `model`, and `parameters` and `macs` of a pixel of one model
+    codec           the codec; for ours with `order`, `model`; `parameters` and `macs` of a pixel of its largest model
     model           the fingerprint; of several, of which each image takes one, a hash of theirs, SEVERAL, and how many
     order           for ours, the scan order, after it ADAPTED and the steps of fitting where there were any
     channel_bits    for ours, ideal bits of each channel, joined by commas; of models that are not adapted

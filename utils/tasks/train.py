@@ -89,7 +89,8 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
     rivals = [_compared(task, rival, "rivals").to(device) for rival in task.rivals]
     shares = [_compared(task, name, "share_of") for name in task.share_of]
     if rivals:
-        shares = [_compared(task, name, "rivals") for name in (task.initial_weights, *task.rivals)]
+        shares = [_compared(task, task.initial_weights, "initial_weights")]
+        shares += [_compared(task, name, "rivals") for name in task.rivals]
     excess = Specialty(shares).excess if shares else None  # on the CPU: there are too few pixels for a GPU
     make = ContextPool if settings.sampling == "contexts" else PatchPool
     pool: RotatingPool = make(
@@ -142,7 +143,7 @@ def _same_model(task: TrainTask, name: str, key: str, other_inputs: bool = False
 
 
 def _compared(task: TrainTask, name: str, key: str) -> ContextNet:
-    """The network of a checkpoint of `key`, rivals or share_of: of any model for images with as many channels."""
+    """The network of a checkpoint that `key` names, to be compared: of any model for images with as many channels."""
     path = Path(name).expanduser()
     net = network_of(read_checkpoint(path), path)
     if net.description.channels != task.description.channels:
