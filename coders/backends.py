@@ -21,7 +21,7 @@ from utils.errors import RequestError
 
 #: (image (H, W, C) uint8, model, scan) -> ideal bits of each channel (C,) float64
 Measure = Callable[[np.ndarray, FrozenModel, Scan], np.ndarray]
-#: the same -> ideal bits of each pixel (H, W) float64
+#: (pieces (N, H, W, C) uint8, model, scan) -> ideal bits of each pixel (N, H, W) float64
 Glance = Callable[[np.ndarray, FrozenModel, Scan], np.ndarray]
 #: Images that a GPU codes together where nobody says otherwise.
 IMAGES_AT_ONCE = 24
@@ -37,7 +37,7 @@ class Backend:
     encode      (image (H, W, C) uint8, model, scan) -> stream
     decode      (stream, H, W, model, scan) -> image
     measure     ideal bits of an image, on the device
-    glance      ideal bits (H, W) of each pixel of a small image, by one thread of the host: done before others begin
+    glance      ideal bits (N, H, W) of each pixel of small images, on the host; done before images are coded
     note        a line for the user where the slow path is in use, else None
     """
 
@@ -81,7 +81,7 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
                 stream, height, width, model, scan, threads
             ),
             measure,
-            _glance_on_host(),
+            _glance_on_host(threads),
         )
     if threads is not None:
         torch.set_num_threads(threads)
@@ -90,7 +90,7 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
         lambda image, model, scan: codec.encode_stream(image, model, scan, device),
         lambda stream, height, width, model, scan: codec.decode_stream(stream, height, width, model, scan, device),
         measure,
-        _glance_on_host(),
+        _glance_on_host(threads),
         f"the slow path is in use (PyTorch): {reason}; `make setup` builds the native core",
     )
 
@@ -102,11 +102,11 @@ def _measure_on_host(threads: int | None) -> Measure:
     return lambda image, model, scan: codec.measure_stream(image, model, scan, "cpu")
 
 
-def _glance_on_host() -> Glance:
-    """By one thread of the native core where it is built, else by PyTorch on the CPU."""
+def _glance_on_host(threads: int | None) -> Glance:
+    """By threads of the native core where it is built, else by PyTorch on the CPU."""
     if native.unavailable_reason() is None:
-        return lambda *case: codec.bits_of_shares(native.symbol_shares(*case, 1)).sum(2)
-    return lambda image, model, scan: record(image, model, scan).bits.sum(2)
+        return lambda *case: codec.bits_of_shares(native.symbol_shares_of_each(*case, threads)).sum(3)
+    return lambda pieces, model, scan: np.stack([record(piece, model, scan).bits.sum(2) for piece in pieces])
 
 
 def batched_backend(device: str, threads: int | None, images_at_once: int) -> Backend:
@@ -136,7 +136,7 @@ def batched_backend(device: str, threads: int | None, images_at_once: int) -> Ba
         encode,
         decode,
         lambda image, model, scan: codec.measure_stream(image, model, scan, device),
-        _glance_on_host(),
+        _glance_on_host(1),  # the other threads have images of their own
         f"the coder is slow (Python): {reason}; `make setup` builds the native core" if reason else None,
         images_at_once,
         coder.stop,

@@ -5,7 +5,7 @@ A file names the model it was coded with, so decoding knows nothing of a choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def best_model(models: Sequence[FrozenModel], image: np.ndarray, scan: Scan, bac
     """
     if len(models) < 2:
         return next(iter(models), None)
-    pieces = list(pieces_of(image))
+    pieces = pieces_of(image)
     inner = len(pieces) > 1
     first = [best_phase(model, pieces[ROUNDS[0]], scan, backend, inner) for model in models]
     bits = [found for _, found in first]
@@ -50,21 +50,20 @@ def _better(indices: Iterable[int], bits: list[int]) -> list[int]:
     return ranked[: max(2, -(-len(ranked) // 2))]
 
 
-def best_phase(
-    model: FrozenModel, pieces: Sequence[np.ndarray], scan: Scan, backend: Backend, inner: bool
-) -> tuple[int, int]:
-    """(phase, bits): of a model's phases the one that takes the fewest bits for pieces, the first of equals."""
+def best_phase(model: FrozenModel, pieces: np.ndarray, scan: Scan, backend: Backend, inner: bool) -> tuple[int, int]:
+    """(phase, bits): of a model's phases the one that takes the fewest bits for pieces (N, H, W, C) uint8, the first
+    of equals."""
     bits = [bits_of_pieces(pieces, in_phase, scan, backend, inner) for in_phase in model.phases]
     return bits.index(min(bits)), min(bits)
 
 
-def bits_of_pieces(pieces: Sequence[np.ndarray], model: FrozenModel, scan: Scan, backend: Backend, inner: bool) -> int:
-    """Bits that the model takes for all pieces, each (H, W, C) uint8 and rounded to a whole number.
+def bits_of_pieces(pieces: np.ndarray, model: FrozenModel, scan: Scan, backend: Backend, inner: bool) -> int:
+    """Bits that the model takes for all pieces (N, H, W, C) uint8, those of each rounded to a whole number.
 
     With `inner` pixels near the sides of a piece do not count, which are not sides of the image.
     """
     counted = _inner if inner else np.sum
-    return sum(round(counted(backend.glance(piece, model, scan))) for piece in pieces)
+    return sum(round(counted(bits)) for bits in backend.glance(pieces, model, scan)) if len(pieces) else 0
 
 
 def _inner(bits: np.ndarray) -> float:
@@ -73,14 +72,18 @@ def _inner(bits: np.ndarray) -> float:
     return (inner if inner.size else bits).sum()
 
 
-def pieces_of(image: np.ndarray, most: int = PIECES) -> Iterator[np.ndarray]:
-    """Up to `most` pieces of an image (H, W, C) that stand for it. All begin at even rows and columns of it."""
+def pieces_of(image: np.ndarray, most: int = PIECES) -> np.ndarray:
+    """Up to `most` pieces (N, H', W', C) that stand for an image (H, W, C), beginning at even rows and columns."""
     height, width = image.shape[:2]
     tall, wide = min(PIECE, height), min(PIECE, width)
     down, across = _grid(height, width, height // tall, width // wide, most)
-    for row in _spread(height - tall, down):
-        for column in _spread(width - wide, across):
-            yield np.ascontiguousarray(image[row : row + tall, column : column + wide])
+    return np.stack(
+        [
+            image[row : row + tall, column : column + wide]
+            for row in _spread(height - tall, down)
+            for column in _spread(width - wide, across)
+        ]
+    )
 
 
 def _grid(height: int, width: int, most_down: int, most_across: int, most: int) -> tuple[int, int]:

@@ -68,10 +68,10 @@ def best_placement(model: FrozenModel, image: np.ndarray, scan: Scan, backend: B
     The phase is looked for as the image stands and again as it is turned. Only orientation 0 is tried where `turn` is
     false.
     """
-    pieces = list(pieces_of(image, PIECES))
+    pieces = pieces_of(image, PIECES)
 
     def bits_of(looked_at: slice, orientation: int, phase: int) -> int:
-        own = [turned(piece, orientation) for piece in pieces[looked_at]]
+        own = np.array([turned(piece, orientation) for piece in pieces[looked_at]])
         in_phase = model.phases[_phase_of(model, phase, pieces[0], orientation)]
         return bits_of_pieces(own, in_phase, scan, backend, inner=len(pieces) > 1)
 

@@ -47,9 +47,10 @@ def test_every_backend_sees_the_same_bits():
     bits = BACKEND.measure(image, model, WAVEFRONT)
     for backend in (BACKEND, batched_backend("cpu", 1, 2)):
         np.testing.assert_allclose(backend.measure(image, model, WAVEFRONT), bits, rtol=1e-9)
-        glance = backend.glance(image, model, WAVEFRONT)
-        assert glance.shape == image.shape[:2]
-        np.testing.assert_allclose(glance.sum(), bits.sum(), rtol=1e-9)
+        glance = backend.glance(np.stack([image, image[::-1]]), model, WAVEFRONT)
+        assert glance.shape == (2, *image.shape[:2])
+        np.testing.assert_allclose(glance[0].sum(), bits.sum(), rtol=1e-9)
+        np.testing.assert_allclose(glance[1].sum(), backend.measure(image[::-1], model, WAVEFRONT).sum(), rtol=1e-9)
 
 
 def test_one_none_and_equal_models():
@@ -67,7 +68,7 @@ def test_one_none_and_equal_models():
 def test_pieces_are_few_and_spread_over_the_image(size):
     height, width = size
     image = np.arange(height * width, dtype=np.int64).reshape(height, width, 1)
-    pieces = list(pieces_of(image))
+    pieces = pieces_of(image)
     assert 1 <= len(pieces) <= PIECES
     assert all(max(piece.shape) <= PIECE for piece in pieces)
     places = np.concatenate([piece.ravel() for piece in pieces])

@@ -108,6 +108,23 @@ def test_shares_add_up_to_measured_bits(instruction_set, scan, kind):
 
 
 @ALL_SCANS
+@pytest.mark.parametrize("threads", [1, 3, 20])
+@pytest.mark.parametrize("name", ["gray", "parities"])
+def test_shares_of_many_images_are_those_of_each(instruction_set, scan, threads, name):
+    model, channels = random_frozen(TINY[name]), TINY[name].channels
+    for count, height, width in ((1, 9, 11), (7, 20, 13), (2, 1, 1)):
+        images = np.stack([random_image(height, width, channels, seed) for seed in range(count)])
+        shares = native.symbol_shares_of_each(images, model, scan, threads)
+        assert shares.shape == images.shape
+        for own, image in zip(shares, images, strict=True):
+            assert np.array_equal(own, native.symbol_shares(image, model, scan, 1))
+    with pytest.raises(ValueError, match="channels, the model"):
+        native.symbol_shares_of_each(np.zeros((2, 4, 4, 2), np.uint8), model, scan)
+    with pytest.raises(ValueError, match="there are none"):
+        native.symbol_shares_of_each(np.zeros((0, 4, 4, channels), np.uint8), model, scan)
+
+
+@ALL_SCANS
 def test_any_bytes_decode_as_the_reference_decodes_them(instruction_set, scan):
     """Truncated, empty and random streams: some image, and the same one."""
     model = random_frozen(TINY["west"])

@@ -170,9 +170,9 @@ def test_models_are_compared_in_their_best_phases(phase):
         for size in ((20, 31), (200, 130)):
             image = image_of(in_phase, *size, WAVEFRONT)
             assert best_model(models, image, WAVEFRONT, BACKEND) is model
-            found, bits = best_phase(model, [image], WAVEFRONT, BACKEND, inner=False)
+            found, bits = best_phase(model, image[None], WAVEFRONT, BACKEND, inner=False)
             assert found == phase % len(model.phases)
-            assert bits == round(BACKEND.glance(image, in_phase, WAVEFRONT).sum())
+            assert bits == round(BACKEND.glance(image[None], in_phase, WAVEFRONT).sum())
 
 
 @EACH_PHASE

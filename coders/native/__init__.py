@@ -36,7 +36,7 @@ def _module() -> ModuleType:
     theirs = getattr(p59_native, "constants", {})
     places = (fixed_mixture, frozen, neighbourhood)
     ours = {name: next((getattr(place, name) for place in places if hasattr(place, name)), None) for name in theirs}
-    if "PARITIES" not in theirs or ours != theirs or not hasattr(p59_native, "advance"):
+    if "PARITIES" not in theirs or ours != theirs or not hasattr(p59_native.Model, "measure_each"):
         raise ImportError("the extension p59_native was built from other sources; build it again with `make native`")
     return p59_native
 
@@ -84,6 +84,13 @@ def decode_stream(
 def symbol_shares(image: np.ndarray, model: FrozenModel, scan: Scan, threads: int | None = None) -> np.ndarray:
     """c_high - c_low of every sub-pixel, (H, W, C) uint32; a sub-pixel's ideal bits are 16 - log2 of it."""
     return _prepared(model).measure(_checked(image), *_reading(model, scan), thread_count(threads))
+
+
+def symbol_shares_of_each(images: np.ndarray, model: FrozenModel, scan: Scan, threads: int | None = None) -> np.ndarray:
+    """`symbol_shares` of each of many small images, (N, H, W, C) uint8 -> uint32, an image a thread."""
+    images = np.ascontiguousarray(images)
+    shares = _prepared(model).measure_each(images, *_reading(model, scan), thread_count(threads))
+    return shares.reshape(images.shape)
 
 
 def timed_encode(image: np.ndarray, model: FrozenModel, scan: Scan, threads: int | None = None) -> tuple[bytes, tuple]:

@@ -267,4 +267,25 @@ void measure(const Task& task, const uint8_t* image, uint32_t* shares) {
     work(0, [&] { heartbeat.beat(); });
 }
 
+void measure_each(const Task& task, const uint8_t* images, int64_t count, uint32_t* shares) {
+    const int64_t samples = task.scan.height * task.scan.width * task.model.channels;
+    std::atomic<int64_t> next{0};
+    std::atomic<bool> stop{false};
+    auto work = [&](auto beat) {
+        while (!stop.load(std::memory_order_relaxed)) {
+            beat();
+            const int64_t index = next.fetch_add(1, std::memory_order_relaxed);
+            if (index >= count) return;
+            const Canvas canvas = filled(task, images + index * samples);
+            BlockEvaluator evaluator(task, canvas);
+            Shares sink{shares + index * samples, task.scan.width, task.model.channels};
+            Blocks blocks(task.scan, block_pixels(task.model));
+            while (!blocks.exhausted()) evaluator.evaluate_block(blocks.take(), sink);
+        }
+    };
+    Heartbeat heartbeat(task.check);
+    Team team(int(std::min<int64_t>(task.threads, count)), [&](int) { work([] {}); }, stop);
+    work([&] { heartbeat.beat(); });
+}
+
 }  // namespace p59

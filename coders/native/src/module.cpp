@@ -61,6 +61,20 @@ nb::object measure_image(const PyModel& model, Array<uint8_t, 3> image, const Ta
     return owned_array(std::move(shares), image.shape(0), image.shape(1), image.shape(2));
 }
 
+nb::object measure_each_image(const PyModel& model, Array<uint8_t, 4> images, const Taps& taps, int west,
+                              std::optional<int64_t> row_delay, int threads) {
+    const size_t count = images.shape(0), height = images.shape(1), width = images.shape(2), channels = images.shape(3);
+    model.require_channels(channels);
+    require(count >= 1, "images: there are none");
+    Task task = model.task(height, width, taps, west, row_delay, threads, nullptr);
+    std::unique_ptr<uint32_t[]> shares(new uint32_t[images.size()]);
+    {
+        nb::gil_scoped_release released;
+        measure_each(task, images.data(), int64_t(count), shares.get());
+    }
+    return owned_array(std::move(shares), count * height, width, channels);
+}
+
 // Multiply-accumulates a second of `threads` threads that do nothing else and touch no memory.
 double ceiling(const std::string& instruction_set, int threads, double seconds) {
     require(threads >= 1 && threads <= kMostThreads, "threads must be at least 1");
@@ -137,6 +151,8 @@ NB_MODULE(p59_native, module) {
         .def("decode", &decode_image, "stream"_a, "height"_a, "width"_a, "taps"_a, "west"_a, "row_delay"_a.none(),
              "threads"_a, "count"_a = false, "(image, seconds as in encode)")
         .def("measure", &measure_image, "image"_a, "taps"_a, "west"_a, "row_delay"_a.none(), "threads"_a,
-             "c_high - c_low of every sub-pixel (H, W, C) uint32");
+             "c_high - c_low of every sub-pixel (H, W, C) uint32")
+        .def("measure_each", &measure_each_image, "images"_a, "taps"_a, "west"_a, "row_delay"_a.none(), "threads"_a,
+             "The same of images (N, H, W, C), one below the other: (N * H, W, C) uint32");
     bind_steps(module, model);
 }

@@ -95,9 +95,11 @@ public:
 
     int channels() const { return model_.channels; }
 
-    void require_image(const Array<uint8_t, 3>& image) const {
-        require(int64_t(image.shape(2)) == model_.channels,
-                "image has " + std::to_string(image.shape(2)) + " channels, the model " + std::to_string(channels()));
+    void require_image(const Array<uint8_t, 3>& image) const { require_channels(image.shape(2)); }
+
+    void require_channels(size_t count) const {
+        require(int64_t(count) == model_.channels,
+                "image has " + std::to_string(count) + " channels, the model " + std::to_string(channels()));
     }
 
 private:
