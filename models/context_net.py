@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from models.description import ModelDescription
-from models.neighbourhood import BOTTOM, LEFT, PARITIES, RIGHT, TOP, WEST, Tap, gather_contexts
+from models.neighbourhood import BOTTOM, LEFT, PARITIES, RIGHT, TOP, WEST, Tap, gather_contexts, parity_signs
 
 LEAKY_SLOPE = 0.01
 
@@ -101,7 +101,7 @@ class ContextNet(nn.Module):
         result = copy.deepcopy(self)
         weight = result.layers[0].weight
         with torch.no_grad():
-            weight[:, -PARITIES:] *= weight.new_tensor([-1 if phase & 2 else 1, -1 if phase & 1 else 1])
+            weight[:, -PARITIES:] *= weight.new_tensor(parity_signs(phase))
         return result
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:

@@ -80,6 +80,11 @@ class ModelDescription:
         return len(self.taps) * self.channels + (PARITIES if self.parities else 0)
 
     @property
+    def phases(self) -> int:
+        """In how many ways an image's rows and columns may be taken for even and odd: 1 for who does not see it."""
+        return 1 << PARITIES if self.parities else 1
+
+    @property
     def cross_terms(self) -> int:
         """Pairs of an earlier channel and the one whose mean it shifts: none for one channel, a, b, c for three."""
         return self.channels * (self.channels - 1) // 2

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from models.description import ModelDescription
-from models.neighbourhood import PARITIES
+from models.neighbourhood import PARITIES, parity_signs
 from utils.errors import ModelError
 
 #: The integer LeakyReLU, see above.
@@ -104,14 +104,11 @@ class FrozenModel:
 
     @cached_property
     def _other_phases(self) -> tuple[FrozenModel, ...]:
-        if not self.description.parities:
-            return ()
-        return tuple(self._with_parities(-1 if phase & 2 else 1, -1 if phase & 1 else 1) for phase in (1, 2, 3))
+        return tuple(map(self._in_phase, range(1, self.description.phases)))
 
-    def _with_parities(self, rows: int, columns: int) -> FrozenModel:
-        """The model with the weights of the two parities multiplied by 1 or -1."""
+    def _in_phase(self, phase: int) -> FrozenModel:
         weight = self.layers[0].weight.copy()
-        weight[:, -PARITIES:] *= np.array([rows, columns], np.int16)
+        weight[:, -PARITIES:] *= np.array(parity_signs(phase), np.int16)
         return replace(self, layers=(replace(self.layers[0], weight=weight), *self.layers[1:]))
 
 

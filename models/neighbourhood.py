@@ -74,6 +74,12 @@ def pad_image(image: np.ndarray, padding: str) -> np.ndarray:
     return padded
 
 
+def parity_signs(phase: int) -> tuple[int, int]:
+    """What multiplies the parities of row and column in a phase, which takes even columns (bit 0) or rows (bit 1) for
+    odd ones."""
+    return -1 if phase & 2 else 1, -1 if phase & 1 else 1
+
+
 class Canvas:
     """A padded image that may be filled pixel by pixel; its border follows from the pixels already put.
 

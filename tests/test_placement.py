@@ -20,31 +20,22 @@ from coders.planes import coding_of, decode_group
 from coders.scan import SCANS, WAVEFRONT
 from main import main
 from models.model_file import model_to_bytes
-from tests.adapted_cases import random_fit
+from tests.adapted_cases import group_of, random_fit
 from tests.batched_cases import at_once
 from tests.helpers import SIZES, TINY, decode_image, image_of, random_frozen, random_image
+from tests.placed_cases import by_network
 from utils.errors import FormatError, P59Error
 
 BACKEND = backend_for("cpu", 1)
 MODEL = random_frozen(TINY["west"])
 EACH = pytest.mark.parametrize("orientation", range(ORIENTATIONS))
 
-
-@pytest.fixture(autouse=True)
-def by_network(monkeypatch):
-    """No plain coding is small; adapting is tried for the smallest images too."""
-    monkeypatch.setattr("coders.planes._quick", lambda form: bytes(1 << 20))
-    monkeypatch.setattr("coders.planes._thorough", lambda *_: ())
-    monkeypatch.setattr(network_rows, "WORTH_ADAPTING", 0)
+pytestmark = pytest.mark.usefixtures("by_network")
+__all__ = ["by_network"]  # a fixture
 
 
 def always(monkeypatch, orientation: int) -> None:
     monkeypatch.setattr(network_rows, "best_placement", lambda *_: Placement(orientation))
-
-
-def group_of(data: bytes) -> bytes:
-    (group,) = Container.from_bytes(data).planes
-    return group
 
 
 @pytest.mark.parametrize("size", [*SIZES, (3, 2), (1, 9)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.augmentation import Augmentation
+from datasets.augmentation import COLOUR_STEPS, Augmentation
 from datasets.published_crops import PublishedCrop, centre_crop
 from datasets.training_samples import ContextPool, PatchPool, _gathered
 from models.neighbourhood import BOTTOM, CAUSAL_TAPS, DIAGONAL_TAPS, LEFT, RIGHT, TOP
@@ -106,3 +106,24 @@ def test_coarse_colour_keeps_brightness_and_sharpening_adds_contrast():
     assert np.array_equal(changed(), image)
     gray = image[:, :, :1]
     assert np.array_equal(Augmentation("none", half_colour=1.0)(gray, 32, np.random.default_rng(2)), gray)
+
+
+def test_colour_of_half_the_resolution_lies_on_even_rows_and_columns():
+    """Of half of the crops: there red - brightness is the mean of its neighbours in odd rows and columns. Of the others
+    it is not, nor is it in even ones."""
+    image = np.random.default_rng(1).integers(80, 170, (32, 32, 3), np.uint8)
+    rounding = 0.5 + COLOUR_STEPS[2][2] / 3
+
+    def off(lines: np.ndarray, first: int) -> float:
+        """How far every other line, from `first` on, is from the mean of the two beside it."""
+        middle = lines[first:-1:2]
+        return np.abs(middle - (lines[first - 1 :: 2][: len(middle)] + lines[first + 1 :: 2][: len(middle)]) / 2).mean()
+
+    on_even = 0
+    for seed in range(40):
+        crop = Augmentation("none", half_colour=1.0)(image, 32, np.random.default_rng(seed)).astype(float)
+        red = crop[:, :, 0] - crop @ [0.299, 0.587, 0.114]
+        assert off(red, 2) > rounding < off(red.T, 2)
+        assert (off(red, 1) < rounding) == (off(red.T, 1) < rounding)
+        on_even += off(red, 1) < rounding
+    assert 10 <= on_even <= 30

@@ -23,7 +23,7 @@ def image_bpsp(net: ContextNet, image: np.ndarray, patch: int | None) -> float:
         from datasets.published_crops import centre_crop  # brings torchvision, which takes seconds to import
 
         image = centre_crop(image, patch)
-    nets = [net.in_phase(phase) for phase in range(4 if net.description.parities else 1)]
+    nets = [net.in_phase(phase) for phase in range(net.description.phases)]
     return min(
         float(image_bits(one, image, None, ("coded",), torch.float32)["coded"].sum() / image.size) for one in nets
     )
