@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
+
+from utils.errors import ModelError
+
+#: The probabilities of an Augmentation, by the names that they have in a configuration.
+CHANCES = ("noise", "resize", "sharpen", "half_colour")
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,17 @@ class Augmentation:
         own = generator.standard_normal((height, width, channels), np.float32)
         noise = deviation * (np.sqrt(common) * grain + np.sqrt(1 - common) * own)
         return np.clip(np.rint(crop + noise), 0, 255).astype(np.uint8)
+
+
+def augmentation_of(settings: Mapping[str, Any]) -> Augmentation | None:
+    """How a training run of these settings changed its crops, apart from their direction; None where it did not.
+
+    Raises ModelError where they are no probabilities.
+    """
+    chances = {name: settings.get(name, 0.0) for name in CHANCES}
+    if not all(type(chance) in (int, float) and 0 <= chance <= 1 for chance in chances.values()):
+        raise ModelError(f"checkpoint: settings {chances} are no probabilities; give another checkpoint")
+    return Augmentation("none", **chances) if any(chances.values()) else None
 
 
 def _resized(crop: np.ndarray, side: int) -> np.ndarray:

@@ -46,6 +46,12 @@ def network_of(payload: dict, path: Path) -> ContextNet:
         raise ModelError(f"checkpoint {str(path)!r}: weights do not fit ({reason}); give another checkpoint") from error
 
 
+def settings_of(payload: dict) -> dict:
+    """The settings of the run that wrote a checkpoint's dictionary, empty where it does not name them."""
+    settings = payload.get("settings")
+    return settings if isinstance(settings, dict) and "description" in payload else {}
+
+
 def _published_network(state: dict[str, torch.Tensor]) -> ContextNet:
     """The published layout: layer 0 a masked 5x5 convolution, layers 2, 4, 6, 8 1x1 convolutions (SPEC section 5)."""
     numbers = sorted(

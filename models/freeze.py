@@ -17,7 +17,7 @@ import torch
 from models.context_net import LEAKY_SLOPE, ContextNet, inputs_at
 from models.description import ModelDescription
 from models.fixed_mixture import CLAMPED_SCALE_BITS, CROSS_BITS, LOGIT_BITS, MEAN_BITS, SCALE_STEPS
-from models.frozen import INPUT_LIMIT, INT32_MAX, FrozenLayer, FrozenModel, IntegerLayer, rounding_half
+from models.frozen import INPUT_LIMIT, INT32_MAX, LEAKY_FLOOR, FrozenLayer, FrozenModel, IntegerLayer, rounding_half
 from models.mixture import LOG_SCALE_OFFSET, MEAN_GAIN, SCALE_MINIMUM
 from models.neighbourhood import pad_image
 from models.rounding import ENOUGH, remaining_bias, rounded_rows
@@ -25,9 +25,10 @@ from utils.errors import ModelError
 
 #: Hidden activations are integers of magnitude up to this. Together with MARGIN it was chosen by measuring the loss
 #: of rate on validation images (benchmarks/freezing.py).
-ACTIVATION_LIMIT = 16383
-#: Activations may exceed the largest one seen in calibration by this factor before they saturate.
-MARGIN = 1.5
+ACTIVATION_LIMIT = 32767
+#: Activations may exceed the largest one seen in calibration by this factor before they saturate: the first where few
+#: contexts were seen, down to the second where MANY were.
+MARGINS, MANY = (1.5, 1.0), 1 << 20
 #: Contexts drawn from each calibration image.
 CONTEXTS_PER_IMAGE = 8192
 #: Activations of one layer that rounding looks at; bounds its memory where layers are wide.
@@ -36,9 +37,9 @@ MOST_NUMBERS = 1 << 23
 
 @torch.no_grad()
 def freeze(
-    net: ContextNet, images: list[np.ndarray], limit: int = ACTIVATION_LIMIT, margin: float = MARGIN
+    net: ContextNet, images: list[np.ndarray], limit: int = ACTIVATION_LIMIT, margin: float | None = None
 ) -> FrozenModel:
-    """Freeze `net`, calibrated on `images`, each (H, W, C) uint8.
+    """Freeze `net`, calibrated on `images`, each (H, W, C) uint8; `margin` replaces that of `margin_of`.
 
     Raises ModelError where there are no images, or a row's weights cannot be represented (not finite, or too large for
     its outputs' units).
@@ -51,6 +52,7 @@ def freeze(
     if not all(np.isfinite(array).all() for array in (*weights, *biases)):
         raise ModelError("freeze: the network has weights that are not finite; train it again")
     ranges = _tie_residual_scales(unit_ranges(net, images, limit), description)
+    margin = margin_of(images) if margin is None else margin
     contexts = min(ENOUGH, MOST_NUMBERS // max(description.widths))
     inputs = torch.cat([_sample(image, description, -(-contexts // len(images))) for image in images])
     real = real_entered = net.scaled(inputs)
@@ -76,6 +78,17 @@ def freeze(
     return FrozenModel(description, tuple(layers), limit)
 
 
+def margin_of(images: list[np.ndarray]) -> float:
+    """The factor that activations may exceed the largest one seen on calibration images (H, W, C) by, see MARGINS."""
+    seen = sum(_contexts(image) for image in images)
+    return MARGINS[0] + (MARGINS[1] - MARGINS[0]) * min(1, seen / MANY)
+
+
+def _contexts(image: np.ndarray) -> int:
+    """How many contexts of an image are looked at."""
+    return min(CONTEXTS_PER_IMAGE, image.shape[0] * image.shape[1])
+
+
 def output_units(description: ModelDescription) -> tuple[np.ndarray, np.ndarray]:
     """(gain, offset), each (K,): integer output = float output * gain + offset, in units of models.fixed_mixture."""
     gain, offset = np.zeros(description.outputs), np.zeros(description.outputs)
@@ -96,14 +109,15 @@ def output_units(description: ModelDescription) -> tuple[np.ndarray, np.ndarray]
 def unit_ranges(net: ContextNet, images: list[np.ndarray], limit: int) -> list[np.ndarray]:
     """Smallest unit with which no activation of the images' contexts is clamped: one (width,) for each hidden layer.
 
-    Activations are clamped to +-limit after LeakyReLU.
+    Activations are clamped to +-limit after LeakyReLU, which itself leaves nothing below -LEAKY_FLOOR.
     """
     roles = net.description.layer_roles
     units = [np.zeros(width) for width in net.description.widths]
 
     def observe(index: int, sums: torch.Tensor) -> None:
         slope = LEAKY_SLOPE if roles[index][0] else 1
-        needed = np.maximum(sums.amax(0).double().numpy(), -sums.amin(0).double().numpy() * slope) / limit
+        floor = min(limit, LEAKY_FLOOR) if roles[index][0] else limit
+        needed = np.maximum(sums.amax(0).double().numpy() / limit, -sums.amin(0).double().numpy() * slope / floor)
         np.maximum(units[index], needed, out=units[index])
 
     for image in images:
@@ -117,7 +131,7 @@ def _sample(image: np.ndarray, description: ModelDescription, most: int) -> torc
     """Inputs (N, I) int16 of contexts anywhere in an image, at most CONTEXTS_PER_IMAGE; of the same ones the first."""
     height, width = image.shape[:2]
     padded = torch.from_numpy(pad_image(image, description.padding))
-    positions = np.random.default_rng(0).integers(0, height * width, min(CONTEXTS_PER_IMAGE, height * width))
+    positions = np.random.default_rng(0).integers(0, height * width, _contexts(image))
     chosen = torch.from_numpy(positions[:most])
     return inputs_at(padded, chosen // width, chosen % width, description)[0]
 

@@ -32,6 +32,8 @@ from utils.errors import ModelError
 
 #: The integer LeakyReLU, see above.
 LEAKY_MULTIPLIER, LEAKY_SHIFT, LEAKY_PRESHIFT = 20992, 15, 6
+#: It leaves nothing below -LEAKY_FLOOR, since the sums that enter it saturate.
+LEAKY_FLOOR = (LEAKY_MULTIPLIER << 15) >> LEAKY_SHIFT
 #: Largest absolute integer input: a difference of two 8-bit values, 2 * west - 255, or a parity.
 INPUT_LIMIT = 255
 INT32_MAX = 2**31 - 1

@@ -11,7 +11,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-from models.checkpoint import network_of, read_checkpoint
+from models.checkpoint import network_of, read_checkpoint, settings_of
 from models.context_net import ContextNet
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import is_model_file, model_to_bytes, read_model
@@ -84,8 +84,8 @@ def _shipped(path: Path) -> ChosenModel:
     return ChosenModel(read_model(path), path)
 
 
-def chosen_model(path: Path, freezer: Callable[[ContextNet], FrozenModel]) -> ChosenModel:
-    """The model in a file: frozen, or a checkpoint, which `freezer` freezes.
+def chosen_model(path: Path, freezer: Callable[[ContextNet, dict], FrozenModel]) -> ChosenModel:
+    """The model in a file: frozen, or a checkpoint, whose network `freezer` freezes, given the settings of its run.
 
     The frozen form of a checkpoint is kept in `<checkpoint>.<hash>.safetensors` beside it and used again from there.
     """
@@ -95,11 +95,12 @@ def chosen_model(path: Path, freezer: Callable[[ContextNet], FrozenModel]) -> Ch
         raise ModelError(f"model {str(path)!r} cannot be read ({error.strerror}); check checkpoint_file") from error
     if is_model_file(data):
         return ChosenModel(read_model(path), path)
-    net = network_of(read_checkpoint(path), path)
+    payload = read_checkpoint(path)
+    net = network_of(payload, path)
     kept = frozen_path_of(path, data)
     if kept.is_file():
         return ChosenModel(read_model(kept), kept, net)
-    model = freezer(net)
+    model = freezer(net, settings_of(payload))
     write_whole(kept, model_to_bytes(model, {"provenance": f"frozen from {path.name}"}))
     return ChosenModel(model, kept, net)
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from models.context_net import ContextNet, inputs_at
-from models.freeze import _rounded, _Scaled, freeze, output_units
-from models.frozen import FrozenNet
+from models.freeze import _rounded, _Scaled, freeze, margin_of, output_units, unit_ranges
+from models.frozen import FrozenNet, IntegerLayer
 from models.neighbourhood import pad_image
 from tests.frozen_cases import MODELS, changed_layer, naive, random_inputs
 from tests.helpers import TINY, random_image
@@ -92,6 +92,24 @@ def test_a_frozen_network_is_close_to_its_float_network(name):
     error = FrozenNet(model)(inputs).numpy() - wanted
     spread = np.abs(wanted - wanted.mean(0)).max(0)
     assert (np.abs(error).max(0) < 0.51 + 0.005 * spread).all(), "half a unit of rounding and little else"
+
+
+@pytest.mark.parametrize("limit", [8191, 32767])
+def test_the_farthest_below_zero_keeps_its_value(limit):
+    """LeakyReLU saturates before it multiplies; a unit must leave room for that as well as for the limit."""
+    net = ContextNet(TINY["west"])
+    net.reset_parameters(torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        net.layers[0].bias -= 100
+    image = random_image(40, 50)
+    model, unit = freeze(net, [image], limit), unit_ranges(net, [image], limit)[0] * margin_of([image])
+    positions = torch.arange(2000)
+    padded = torch.from_numpy(pad_image(image, net.description.padding))
+    inputs = inputs_at(padded, positions // 50, positions % 50, net.description)[0]
+    wanted = net.activated(0, net.sums(0, net.scaled(inputs), net.scaled(inputs))).detach().numpy()
+    assert (wanted < 0).all()
+    found = IntegerLayer(model.layers[0], limit, last=False)(inputs.double(), inputs.double()).numpy() * unit
+    assert np.abs(found - wanted).max() < 0.01 * np.abs(wanted).max()
 
 
 def test_networks_that_cannot_be_frozen_are_model_errors():

@@ -11,6 +11,7 @@ from easydict import EasyDict
 
 from coders.backends import Backend, backend_for, device_of
 from coders.scan import DIAGONAL, SEQUENTIAL, WAVEFRONT, Scan
+from datasets.augmentation import CHANCES
 from models.fitting import Fitting
 from models.store import find_checkpoint
 from utils.config import Notes, listed, required, single
@@ -133,7 +134,12 @@ def _freeze(config: EasyDict, notes: Notes) -> Callable[[], int]:
     target = config.frozen_path or str(checkpoint.with_name(checkpoint.name.split(".")[0] + ".safetensors"))
     return partial(
         freeze.run,
-        freeze.FreezeTask(checkpoint, Path(target).expanduser(), config.calibration_data or config.train_data),
+        freeze.FreezeTask(
+            checkpoint,
+            Path(target).expanduser(),
+            config.calibration_data or config.train_data,
+            {name: config[name] for name in CHANCES if name in config.given},
+        ),
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.checkpoint import network_of, read_checkpoint
+from models.checkpoint import network_of, read_checkpoint, settings_of
 from models.model_file import model_to_bytes
 from models.store import ChosenModel
 from utils.files import write_whole
@@ -15,17 +15,22 @@ from utils.tasks.report import say
 
 @dataclass(frozen=True)
 class FreezeTask:
-    """Freeze `checkpoint`, calibrated on images of `calibration` (None: the built-in ones), into `target`."""
+    """Freeze `checkpoint`, calibrated on images of `calibration` (None: the built-in ones), into `target`.
+
+    The images are augmented as in the run that wrote the checkpoint; `settings` go before those of that run.
+    """
 
     checkpoint: Path
     target: Path
     calibration: str | list[str] | None = None
+    settings: dict = field(default_factory=dict)
 
 
 def run(task: FreezeTask) -> int:
     """Returns the exit status."""
-    net = network_of(read_checkpoint(task.checkpoint), task.checkpoint)
-    model = freeze_on(net, task.calibration)
+    payload = read_checkpoint(task.checkpoint)
+    net = network_of(payload, task.checkpoint)
+    model = freeze_on(net, settings_of(payload) | task.settings, task.calibration)
     notes = {"provenance": f"frozen from {task.checkpoint.name}"}
     write_whole(task.target, model_to_bytes(model, notes))
     say(str(ChosenModel(model, task.target)))

@@ -12,8 +12,8 @@ import numpy as np
 from coders.backends import Backend
 from coders.model_choice import best_model
 from coders.scan import Scan
-from datasets.builtin import calibration_photographs
-from datasets.images import find_images, read_image
+from datasets.augmentation import augmentation_of
+from datasets.calibration import calibration_images
 from models.context_net import ContextNet
 from models.freeze import freeze
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
@@ -21,8 +21,6 @@ from models.store import ChosenModel, chosen_model, find_checkpoint, model_for_f
 from utils.errors import InputError
 from utils.tasks.report import say
 
-#: Where there are more images, so many or up to twice as many, spread over them, calibrate a model.
-CALIBRATION_IMAGES = 200
 #: Up to so many models are announced with a line each.
 FEW_MODELS = 3
 
@@ -124,10 +122,7 @@ def _with_channels(models: tuple[ChosenModel, ...], channels: int) -> tuple[Chos
     return tuple(chosen for chosen in models if chosen.model.description.channels == channels)
 
 
-def freeze_on(net: ContextNet, sources: str | list[str] | None) -> FrozenModel:
-    """Freeze a network, calibrated on images spread evenly over the sources; on built-in ones where none are given."""
-    channels = net.description.channels
-    if sources is None:
-        return freeze(net, calibration_photographs(channels))
-    files = find_images(sources)
-    return freeze(net, [read_image(path, channels) for path in files[:: max(1, len(files) // CALIBRATION_IMAGES)]])
+def freeze_on(net: ContextNet, settings: dict, sources: str | list[str] | None) -> FrozenModel:
+    """Freeze a network, calibrated on the sources' images, or built-in ones where they are None, changed as those were
+    that a run of these settings trained it on."""
+    return freeze(net, calibration_images(sources, net.description.channels, augmentation_of(settings)))
