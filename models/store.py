@@ -19,24 +19,23 @@ from utils.errors import ModelError
 from utils.files import write_whole
 
 SHIPPED = Path(__file__).parent / "weights"
-_COUNT = 12
 
 
-def _with_specialists(name: str) -> tuple[str, ...]:
-    """A network for all photographs, and those that code one kind of them better."""
-    return (f"{name}.safetensors", *(f"{name}_{number:02}.safetensors" for number in range(1, _COUNT + 1)))
+def _with_specialists(name: str, count: int) -> tuple[str, ...]:
+    """A network for all photographs, and `count` that code one kind of them better."""
+    return (f"{name}.safetensors", *(f"{name}_{number:02}.safetensors" for number in range(1, count + 1)))
 
 
-_RGB, _GRAY = _with_specialists("rgb"), ("gray.safetensors",)
+_RGB, _GRAY = _with_specialists("rgb", 12), _with_specialists("gray", 7)
 #: Shipped files of each (scan order, channels), of which each image takes the one that suits it; the sequential order
 #: uses the wavefront's, which knows the same taps.
 SHIPPED_FILES = {
     ("sequential", 3): _RGB,
     ("wavefront", 3): _RGB,
-    ("diagonal", 3): _with_specialists("rgb_diagonal"),
+    ("diagonal", 3): _with_specialists("rgb_diagonal", 12),
     ("sequential", 1): _GRAY,
     ("wavefront", 1): _GRAY,
-    ("diagonal", 1): ("gray_diagonal.safetensors",),
+    ("diagonal", 1): _with_specialists("gray_diagonal", 7),
 }
 #: Models that were shipped before, each named by the first 8 bytes of its fingerprint: what they coded stays readable.
 OLDER = SHIPPED / "older"

@@ -71,6 +71,7 @@ def test_freezing_knows_the_settings_of_the_run_and_keys_go_before_them(run, tmp
 
     def frozen(settings, **keys) -> str:
         source = with_settings(tmp_path / "c.pth.tar", settings)
+        (tmp_path / "f.safetensors").unlink(missing_ok=True)
         assert run("freeze.json", checkpoint_file=source, frozen_path="f.safetensors", **use, **keys) == 0
         return read_model(tmp_path / "f.safetensors").name
 
@@ -89,3 +90,21 @@ def test_a_checkpoint_that_is_frozen_to_encode_is_frozen_alike(run, tmp_path):  
     assert run("freeze.json", frozen_path="f.safetensors", **use) == 0
     assert run("encode_wavefront.json", test_data="photos", bitstream_path="o", **use) == 0
     assert read_model(tmp_path / "f.safetensors").name in run.out
+
+
+def test_another_model_is_not_overwritten(run, tmp_path):  # noqa: F811
+    save(tmp_path / "photos/a.png", photograph(200, 200))
+    use = {
+        "calibration_data": "photos",
+        "checkpoint_file": checkpoint(tmp_path / "c.pth.tar"),
+        "frozen_path": "f.safetensors",
+    }
+    assert run("freeze.json", **use) == 0
+    before = (tmp_path / "f.safetensors").read_bytes()
+    assert run("freeze.json", **use) == 0, "the same once more"
+    assert run("freeze.json", half_colour=1, **use) == 2
+    assert "another model" in run.err
+    assert (tmp_path / "f.safetensors").read_bytes() == before
+    (tmp_path / "f.safetensors").write_bytes(b"my notes")
+    assert run("freeze.json", **use) == 2
+    assert (tmp_path / "f.safetensors").read_bytes() == b"my notes"

@@ -169,7 +169,9 @@ KEYS: dict[str, Key] = {
     ),
     "visdom": Key((str,), None, "server:port of a visdom server that shows live curves; default: none"),
     # Freezing
-    "calibration_data": Key(PATHS, None, "images that set activation ranges; default: train_data, else photographs"),
+    "calibration_data": Key(
+        PATHS, None, "images that freezing looks at; default: train_data, else built-in photographs"
+    ),
     "frozen_path": Key((str,), None, "where mode freeze writes the model; default: beside the checkpoint"),
 }
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.checkpoint import network_of, read_checkpoint, settings_of
-from models.model_file import model_to_bytes
+from models.model_file import model_to_bytes, read_model
 from models.store import ChosenModel
+from utils.errors import RequestError
 from utils.files import write_whole
 from utils.tasks.models import freeze_on
 from utils.tasks.report import say
@@ -27,11 +28,16 @@ class FreezeTask:
 
 
 def run(task: FreezeTask) -> int:
-    """Returns the exit status."""
+    """Returns the exit status. Raises RequestError where another model lies at `target`, which files may need."""
     payload = read_checkpoint(task.checkpoint)
     net = network_of(payload, task.checkpoint)
     model = freeze_on(net, settings_of(payload) | task.settings, task.calibration)
-    notes = {"provenance": f"frozen from {task.checkpoint.name}"}
-    write_whole(task.target, model_to_bytes(model, notes))
+    if not task.target.exists():
+        write_whole(task.target, model_to_bytes(model, {"provenance": f"frozen from {task.checkpoint.name}"}))
+    elif read_model(task.target).fingerprint != model.fingerprint:
+        raise RequestError(
+            f"{task.target} exists and is another model than this would be; what was coded with it needs it to be "
+            "decoded: give another frozen_path, or move it away"
+        )
     say(str(ChosenModel(model, task.target)))
     return 0
