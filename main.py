@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         complain("error: out of memory; use fewer threads, smaller images, or a machine with more")
         return RequestError.exit_status
     except KeyboardInterrupt:
-        complain("interrupted; files already reported are complete")
+        complain("interrupted; files that are there are complete")
         return INTERRUPTED
 
 

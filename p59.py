@@ -9,6 +9,7 @@ Importing this module registers the plugin: then Image.open("x.p59") and image.s
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Sequence
 from functools import cache, partial
@@ -49,6 +50,9 @@ AnyImage = Image.Image | np.ndarray | str | os.PathLike
 AnyModel = FrozenModel | str | os.PathLike
 AnyModels = AnyModel | Sequence[AnyModel]
 
+#: Threads that may be asked for, as in a configuration.
+MOST_THREADS = 1024
+
 #: Models beside the shipped ones that decoding looks for, by the fingerprint that files name.
 _models: dict[bytes, FrozenModel] = {}
 
@@ -72,7 +76,7 @@ def encode(
     order       sequential, wavefront or diagonal
     model       a frozen model or its file, used for as many channels as it codes; the rest, and the default: shipped.
                 Of several the image takes the one that codes it best
-    threads     default: all cores
+    threads     1 to 1024; default: all cores
     adapt_steps steps in which the network is fitted to the image before it is coded: 1000 make photographs several
                 percent smaller and take many seconds; 0: none
     turn        code it in the one of eight orientations that takes the fewest bits; it comes back as it was
@@ -81,12 +85,12 @@ def encode(
     Raises P59Error: InputError for an image that is not coded, RequestError for an argument that is not allowed,
     ModelError for a model file that cannot be used, LosslessError where verifying fails.
     """
-    if order not in SCANS:
+    if not isinstance(order, str) or order not in SCANS:
         raise RequestError(f"order is {order!r}; allowed are {', '.join(SCANS)}")
-    if isinstance(adapt_steps, bool) or not hasattr(adapt_steps, "__index__") or not 0 <= adapt_steps <= MOST_STEPS:
-        raise RequestError(f"adapt_steps is {adapt_steps!r}; it must be a whole number of 0 to {MOST_STEPS}")
-    picture, backend = _picture(image, pixel_limit), _backend(device, threads)
-    given = _given(model)
+    steps, pixel_limit = _whole("adapt_steps", adapt_steps, 0, MOST_STEPS), _whole("pixel_limit", pixel_limit, 1)
+    turn, verify = _flag("turn", turn), _flag("verify", verify)
+    given, backend = _given(model), _backend(device, threads)
+    picture = _picture(image, pixel_limit)
 
     def network(rows: np.ndarray) -> FrozenModel:
         channels = rows.shape[2]
@@ -94,7 +98,7 @@ def encode(
         candidates = candidates or [chosen.model for chosen in shipped_models(order, channels)]
         return best_model(candidates, rows, SCANS[order], backend)
 
-    fit = Fitting(int(adapt_steps), device_of(device), threads, backend.stopped) if adapt_steps else None
+    fit = Fitting(steps, _device(device), _threads(threads), backend.stopped) if steps else None
     data = encode_picture(picture, network, SCANS[order], backend, fit, turn)
     if verify and not same_picture(_decoded(Container.from_bytes(data, pixel_limit), given, backend), picture):
         raise LosslessError("the file just encoded does not decode to the image; report this as a bug")
@@ -127,17 +131,17 @@ def decode_array(
 ) -> np.ndarray:
     """The samples of a .p59 file, uint8 or uint16: (H, W) for gray, bilevel (bool) and indices, else (H, W, C).
 
-    Raises what `decode` raises, but takes 16-bit colour.
+    The array is the caller's own, to be written to. Raises what `decode` raises, but takes 16-bit colour.
     """
     picture = _picture_in(data, model, threads, device, pixel_limit)
     samples = picture.samples if picture.samples.shape[2] > 1 else picture.samples[:, :, 0]
-    return samples.astype(bool) if picture.mode.name == "1" else samples
+    return samples.astype(bool) if picture.mode.name == "1" else np.require(samples, requirements="CWO")
 
 
 def add_model(model: AnyModel) -> None:
     """From now on, decoding in this process finds this frozen model; so do files opened with Pillow.
 
-    Raises ModelError where the file cannot be used.
+    Raises ModelError where the file cannot be used, RequestError for what is neither a model nor a path.
     """
     added = _model(model)
     _models[added.fingerprint[:FINGERPRINT_BYTES]] = added
@@ -147,7 +151,7 @@ def _picture(image: AnyImage, pixel_limit: int) -> Picture:
     if isinstance(image, str | os.PathLike):
         return read_picture(Path(image), pixel_limit)
     if isinstance(image, np.ndarray) and image.dtype != bool:
-        picture = picture_of_samples(image)
+        picture = picture_of_samples(np.atleast_1d(image))
     else:
         if not isinstance(image, Image.Image | np.ndarray):
             raise InputError(f"image is a {type(image).__name__}; give a Pillow image, an array or a path")
@@ -167,7 +171,7 @@ def _picture(image: AnyImage, pixel_limit: int) -> Picture:
 def _picture_in(data: bytes, model: AnyModels | None, threads: int | None, device: str, pixel_limit: int) -> Picture:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise FormatError(f"data is a {type(data).__name__}; give the bytes of a .p59 file")
-    container = Container.from_bytes(bytes(data), pixel_limit)
+    container = Container.from_bytes(bytes(data), _whole("pixel_limit", pixel_limit, 1))
     return _decoded(container, _given(model), _backend(device, threads))
 
 
@@ -184,17 +188,54 @@ def _decoded(container: Container, given: Sequence[FrozenModel], backend: Backen
 def _given(model: AnyModels | None) -> list[FrozenModel]:
     if model is None:
         return []
-    return [_model(model)] if isinstance(model, AnyModel) else [_model(one) for one in model]
+    try:
+        models = [model] if isinstance(model, AnyModel | bytes) else list(model)
+    except TypeError:  # nothing to go through: told below
+        models = [model]
+    return [_model(one) for one in models]
 
 
 def _model(model: AnyModel) -> FrozenModel:
-    return model if isinstance(model, FrozenModel) else read_model(Path(model))
+    if isinstance(model, FrozenModel):
+        return model
+    if not isinstance(model, str | os.PathLike):
+        raise RequestError(f"model is a {type(model).__name__}; give a frozen model or its file, or a list of these")
+    try:
+        return read_model(Path(model))
+    except ValueError as error:  # a path that no system takes
+        raise ModelError(f"model {str(model)!r} cannot be read ({error}); give a model's file") from error
+
+
+def _whole(name: str, value: int, least: int, most: int | None = None) -> int:
+    """An argument that must be a whole number of `least` to `most`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < least or (most is not None and number > most):
+        allowed = f"of at least {least}" if most is None else f"of {least} to {most}"
+        raise RequestError(f"{name} is {value!r}; it must be a whole number {allowed}")
+    return number
+
+
+def _flag(name: str, value: bool) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise RequestError(f"{name} is {value!r}; it must be True or False")
+    return bool(value)
+
+
+def _threads(threads: int | None) -> int | None:
+    return None if threads is None else _whole("threads", threads, 1, MOST_THREADS)
+
+
+def _device(device: str) -> str:
+    if not isinstance(device, str):
+        raise RequestError(f"device is {device!r}; give a name such as 'auto', 'cpu' or 'cuda'")
+    return device_of(device)
 
 
 def _backend(device: str, threads: int | None) -> Backend:
-    if threads is not None and threads < 1:
-        raise RequestError(f"threads is {threads}; it must be at least 1")
-    device = device_of(device)
+    device, threads = _device(device), _threads(threads)
     return backend_for(device, threads) if device == "cpu" else _gpu_backend(device, threads)
 
 

@@ -43,7 +43,7 @@ def main() -> None:
     images = [read_image(path, channels) for path in find_images(options.images)[:: options.every]]
     if options.calibration:
         calibration = [
-            calibration_images(options.calibration, channels, augmentation_of(settings_of(payload)))
+            calibration_images(options.calibration, channels, augmentation_of(settings_of(payload)))[0]
             for payload in payloads
         ]
         first = [freeze(net, own) for net, own in zip(nets, calibration, strict=True)]

@@ -28,7 +28,7 @@ from coders.scan import Scan
 from coders.steps import StepCoder, Turns
 from models.frozen import FrozenModel
 from utils.device_memory import is_out_of_memory
-from utils.errors import DeviceMemoryError, StoppedError
+from utils.errors import DeviceMemoryError, P59Error, StoppedError
 
 #: Where so many families are on the device when another comes, those that have no image leave it: without the kernel
 #: each image may bring an adapted model.
@@ -144,7 +144,8 @@ class BatchedCoder:
     def encode(self, image: np.ndarray, model: FrozenModel, scan: Scan) -> bytes:
         """Code an image (H, W, C) uint8 to the stream that coders.codec.encode_stream writes.
 
-        Raises DeviceMemoryError, and StoppedError after `stop`, as `decode` does.
+        Raises P59Error where the device fails (DeviceMemoryError where its memory does not suffice), and StoppedError
+        after `stop`, as `decode` does.
         """
         return self._coded(_Image(self._turns.encoder(image, model, scan), model))
 
@@ -197,7 +198,7 @@ class BatchedCoder:
                 for family in self._families.values():
                     family.settle()
                 self._families.clear()
-                self._finish([*self._waiting, *self._under_way], error)
+                self._finish([*self._waiting, *self._under_way], self._named(error))
             raise
 
     def _has_work(self) -> bool:
@@ -213,7 +214,7 @@ class BatchedCoder:
         except Exception as error:
             family = self._families.pop(key)
             family.settle()
-            self._finish(family.images(), error)
+            self._finish(family.images(), self._named(error))
 
     def _admit(self) -> None:
         """Images that wait join those their models are evaluated with, while there is room."""
@@ -227,15 +228,18 @@ class BatchedCoder:
             except Exception as error:
                 self._finish([image], self._named(error, image.model))
 
-    def _named(self, error: Exception, model: FrozenModel) -> Exception:
-        """What the user is told where a model cannot be made on the device."""
-        if not is_out_of_memory(error):
+    def _named(self, error: BaseException, model: FrozenModel | None = None) -> BaseException:
+        """What the user is told of an error of the device, a RuntimeError of PyTorch; `model` is that being made."""
+        if not isinstance(error, RuntimeError):
             return error
-        short = DeviceMemoryError(
-            f"out of memory on {self._device} for model {model.name}; free memory there, or use device=cpu"
-        )
-        short.__cause__ = error
-        return short
+        if is_out_of_memory(error):
+            purpose = f" for model {model.name}" if model else ""
+            named = DeviceMemoryError(f"out of memory on {self._device}{purpose}; free memory there, or use device=cpu")
+        else:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]  # what follows is advice for programmers
+            named = P59Error(f"device {self._device} failed ({reason}); run it again, or use device=cpu")
+        named.__cause__ = error
+        return named
 
     def _family_of(self, model: FrozenModel) -> _Family:
         key = networks_key(model, self._device)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 
 from datasets.augmentation import Augmentation
 from datasets.builtin import calibration_photographs
-from datasets.images import find_images, read_image
+from datasets.image_set import ImageSet
+from datasets.images import find_images
+from utils.errors import InputError
 
 #: Where there are more files, so many or up to twice as many, spread over them, are read.
 FEWEST = 400
@@ -16,20 +21,28 @@ SIDE = 512
 
 def calibration_images(
     sources: str | list[str] | None, channels: int, augmentation: Augmentation | None = None
-) -> list[np.ndarray]:
-    """Images (H, W, channels) uint8 of the sources, or built-in photographs where they are None.
+) -> tuple[list[np.ndarray], dict[Path, str]]:
+    """Images (H, W, channels) uint8 of the sources, or built-in photographs where they are None; and the files that
+    cannot be used, each with the reason.
 
     With an `augmentation` a square crop of each, augmented, the same ones in every run: a network meets the kinds of
-    images that it was trained on, which plain photographs may not show.
+    images that it was trained on, which plain photographs may not show. Raises InputError where no file can be used.
     """
-    if sources is None:
-        images = calibration_photographs(channels)
-    else:
-        files = find_images(sources)
-        images = [read_image(path, channels) for path in files[:: max(1, len(files) // FEWEST)]]
+    images, skipped = (calibration_photographs(channels), {}) if sources is None else _read(sources, channels)
     if augmentation is None:
-        return images
-    return [
+        return images, skipped
+    crops = [
         augmentation(image, min(SIDE, *image.shape[:2]), np.random.default_rng([number]))
         for number, image in enumerate(images)
     ]
+    return crops, skipped
+
+
+def _read(sources: str | list[str], channels: int) -> tuple[list[np.ndarray], dict[Path, str]]:
+    files = find_images(sources)
+    usable = ImageSet(files[:: max(1, len(files) // FEWEST)], channels, what="calibration image", cache_bytes=0)
+    images = []
+    for index in range(len(usable)):
+        with suppress(InputError):  # it is then among those skipped
+            images.append(usable.read(index))
+    return images, usable.skipped

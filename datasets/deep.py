@@ -1,18 +1,29 @@
-"""Colour images of more than 8 bits, which Pillow would read as 8: found, and read with imagecodecs or refused."""
+"""Images of more bits than Pillow would read (of colour 8, of gray 16): found, and read with imagecodecs or refused."""
 
 from __future__ import annotations
 
+import io
+import re
 import struct
+from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from utils.errors import InputError
 from utils.png_chunks import png_chunks, png_file
 
 REMEDY = "save it as PNG or TIFF of 16 bits"
-#: Bytes at a file's start that are searched for the depth of JPEG 2000 and AVIF images.
-HEAD_BYTES = 1 << 16
+#: Bits that Pillow holds of a sample, or of a palette's colours, in each mode that files of more may be read as.
+HELD = {"L": 8, "LA": 8, "RGB": 8, "RGBA": 8, "P": 8, "I;16": 16}
+#: Boxes of JPEG 2000 and AVIF files that hold boxes, and the bytes before the first of these.
+HOLDERS = dict.fromkeys((b"jp2h", b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl"), 0)
+HOLDERS |= {b"meta": 4, b"stsd": 8, b"av01": 78}
+#: TIFF's fields: bits of a sample, whether planes lie apart (2), palette, channels besides colour (2: straight alpha).
+TIFF_BITS, TIFF_PLANES, TIFF_PALETTE, TIFF_EXTRA = 258, 284, 320, 338
+#: What a JPEG 2000 codestream begins with: its SOC marker and that of the SIZ segment, which says the depths.
+CODESTREAM = b"\xff\x4f\xff\x51"
+XPM_COLOUR = re.compile(rb"\sc\s+#([0-9A-Fa-f]+)")
 
 
 def deep_samples(image: Image.Image) -> np.ndarray | None:
@@ -21,93 +32,175 @@ def deep_samples(image: Image.Image) -> np.ndarray | None:
     None too where the samples have been loaded already: the bits are lost by then. Raises InputError where they cannot
     be read.
     """
-    if not getattr(image, "tile", None) or getattr(image, "fp", None) is None:
+    if getattr(image, "fp", None) is None or image.mode not in HELD:
         return None
     bits = bits_of(image)
-    if bits <= 8 or image.mode not in ("L", "LA", "RGB", "RGBA", "RGBX", "P"):
+    if bits <= HELD[image.mode]:
         return None
-    if image.format not in READERS or bits != 16:
-        raise InputError(f"{image.format} image of {bits} bits cannot be read without loss; {REMEDY}")
+    name = f"{image.format} {'palette' if image.mode == 'P' else 'image'} of {bits} bits"
+    if image.format not in READERS or bits != 16 or image.mode == "P":
+        raise InputError(f"{name} cannot be read without loss; {REMEDY}")
+    if image.format == "TIFF" and set(image.tag_v2.get(TIFF_EXTRA, ())) - {2}:
+        raise InputError(f"{name} has alpha multiplied into colour, or another channel; convert to unassociated alpha")
     try:
-        samples = READERS[image.format](_content(image))
+        samples = READERS[image.format](image)
     except Exception as error:  # imagecodecs raises a type for each library beneath it
-        raise InputError(f"{image.format} image of {bits} bits cannot be read ({error}); {REMEDY}") from error
-    if samples.dtype != np.uint16 or samples.shape[:2] != (image.height, image.width) or samples.ndim != 3:
-        raise InputError(f"{image.format} image of {bits} bits is laid out as {samples.shape}; {REMEDY}")
+        raise InputError(f"{name} cannot be read ({error}); {REMEDY}") from error
+    channels = samples.shape[2:] if image.format == "PNG" else (len(image.getbands()),)  # PNG's LA is opened as RGBA
+    if samples.dtype != np.uint16 or samples.ndim != 3 or samples.shape != (image.height, image.width, *channels):
+        raise InputError(f"{name} is laid out as {samples.shape}; {REMEDY}")
     return samples
 
 
 def bits_of(image: Image.Image) -> int:
-    """Bits of a sample as an opened file stores it, as far as it can be told; 8 where Pillow loses nothing."""
-    if image.format == "TIFF":
-        return max(image.tag_v2.get(258, (1,)))
-    if image.format == "PPM":
-        values = [tile.args[1] for tile in image.tile if isinstance(tile.args, tuple)]
-        return max([8, *(int(value).bit_length() for value in values if isinstance(value, int))])
-    if image.format in ("JPEG2000", "AVIF"):
-        return _bits_in_head(_content(image, HEAD_BYTES), image.format)
+    """Bits of a sample, or of a palette's colours, as an opened file stores them; at most 8 where Pillow keeps all.
+
+    Raises InputError where a JPEG 2000 or AVIF file does not say.
+    """
+    if image.format in ("ICO", "ICNS"):
+        return _icon_bits(image)
+    if not image.tile:
+        return 8
+    return BITS.get(image.format, _raw_bits)(image)
+
+
+def _raw_bits(image: Image.Image) -> int:
     modes = [tile.args if isinstance(tile.args, str) else str((tile.args or ("",))[0]) for tile in image.tile]
-    return 16 if any(";16" in mode for mode in modes) else 8
+    deep = any(";16" in mode and mode != "BGR;16" for mode in modes)  # BGR;16: 16 bits of a pixel
+    return 16 if deep or image.tile[0].codec_name == "SGI16" else 8
 
 
-def _content(image: Image.Image, size: int = -1) -> bytes:
-    """The first bytes, or all, of an opened image's file."""
+def _tiff_bits(image: Image.Image) -> int:
+    colours = image.tag_v2.get(TIFF_PALETTE, ()) if image.mode == "P" else ()
+    if any(colour % 256 not in (0, colour // 256) for colour in colours):  # not 8 bits, times 256 or 257
+        return 16
+    return max(image.tag_v2.get(TIFF_BITS, (1,)))
+
+
+def _ppm_bits(image: Image.Image) -> int:
+    values = [tile.args[1] for tile in image.tile if isinstance(tile.args, tuple)]
+    return max([8, *(int(value).bit_length() for value in values if isinstance(value, int))])
+
+
+def _dds_bits(image: Image.Image) -> int:
+    codec, _, _, args = image.tile[0]
+    if codec == "dds_rgb":  # args: bits of a pixel, mask of each channel
+        return max(mask.bit_count() for mask in args[1])
+    return 16 if codec == "bcn" and args[0] == 6 else 8  # BC6: floats of 16 bits
+
+
+def _xpm_bits(image: Image.Image) -> int:
+    return max([8, *(len(digits) * 4 // 3 for digits in XPM_COLOUR.findall(_content(image)))])
+
+
+def _icon_bits(image: Image.Image) -> int:
+    """Of the PNG or JPEG 2000 file in an icon that Pillow takes."""
+    if image.format == "ICO":
+        places = [image.ico.entry[image.ico.getentryindex(image.size)].offset]
+    else:
+        kinds = (kind for kind, _ in image.icns.SIZES[image.best_size])
+        places = [image.icns.dct[kind][0] for kind in kinds if kind in image.icns.dct]
+    content, bits = _content(image), [8]
+    for place in places:
+        try:
+            with Image.open(io.BytesIO(content[place:]), formats=("PNG", "JPEG2000")) as inside:
+                bits.append(bits_of(inside))
+        except UnidentifiedImageError:  # plain samples of 8 bits
+            continue
+    return max(bits)
+
+
+def _avif_bits(image: Image.Image) -> int:
+    """The most of any of its images: in the third byte of an av1C box, bit 6 says 10 bits or, with bit 5, 12."""
+    content = _content(image)
+    flags = [content[start + 2] for kind, start in _boxes(content) if kind == b"av1C" and start + 2 < len(content)]
+    if not flags:
+        raise _unknown(image)
+    return max(8 if not flag & 0x40 else 12 if flag & 0x20 else 10 for flag in flags)
+
+
+def _jpeg2000_bits(image: Image.Image) -> int:
+    """The most of a component of the codestream, and of a column of the palette before it."""
+    content, start, depths = _content(image), 0, b""
+    if not content.startswith(CODESTREAM):
+        for kind, start in _boxes(content):
+            if kind == b"pclr":  # number of colours in two bytes, of columns in one, then a byte for each column
+                depths = content[start + 3 :][: int.from_bytes(content[start + 2 : start + 3])]
+            elif kind == b"jp2c":
+                break
+        else:
+            raise _unknown(image)
+    (components,) = struct.unpack(">H", content[start + 40 : start + 42].rjust(2, b"\0"))
+    own = content[start + 42 : start + 42 + 3 * components : 3]
+    if not content.startswith(CODESTREAM, start) or not 0 < components == len(own):
+        raise _unknown(image)
+    return max((depth & 127) + 1 for depth in own + depths)
+
+
+def _unknown(image: Image.Image) -> InputError:
+    return InputError(f"{image.format} image does not say where expected how many bits its samples have; {REMEDY}")
+
+
+def _boxes(content: bytes) -> Iterator[tuple[bytes, int]]:
+    """Kind, and where the content starts, of each box of a file, those inside others (HOLDERS) included."""
+    place = 0
+    while place + 8 <= len(content):
+        length, kind, longer = struct.unpack(">I4sQ", content[place : place + 16].ljust(16, b"\0"))
+        start = place + (16 if length == 1 else 8)
+        yield kind, start
+        if kind in HOLDERS:
+            place = start + HOLDERS[kind]
+        elif length:
+            place = max(start, place + (longer if length == 1 else length))
+        else:  # up to the end of the file
+            return
+
+
+def _content(image: Image.Image) -> bytes:
+    """An opened image's file."""
     place = image.fp.tell()
     image.fp.seek(0)
-    content = image.fp.read(size)
+    content = image.fp.read()
     image.fp.seek(place)
     return content
 
 
-def _bits_in_head(head: bytes, kind: str) -> int:
-    if kind == "AVIF":  # the av1C box: bit 6 of its third byte says 10 or 12 bits
-        place = head.find(b"av1C")
-        return 10 if 0 <= place < len(head) - 6 and head[place + 6] & 0x40 else 8
-    place = head.find(b"\xff\x4f\xff\x51")  # JPEG 2000's SIZ: the depths stand 42 bytes after it, 3 bytes each
-    if place < 0 or place + 42 > len(head):
-        return 8
-    (components,) = struct.unpack_from(">H", head, place + 40)
-    return max([8, *((depth & 127) + 1 for depth in head[place + 42 : place + 42 + 3 * components : 3])])
-
-
-def _png(data: bytes) -> np.ndarray:
+def _png(image: Image.Image) -> np.ndarray:
     import imagecodecs
 
-    opaque = [chunk for chunk in png_chunks(data) if chunk[0] != b"tRNS"]  # it would be made an alpha channel
-    return imagecodecs.png_decode(png_file(opaque))
+    chunks = png_chunks(_content(image))
+    return imagecodecs.png_decode(png_file([chunk for chunk in chunks if chunk[0] != b"tRNS"]))  # else made alpha
 
 
-def _tiff(data: bytes) -> np.ndarray:
+def _tiff(image: Image.Image) -> np.ndarray:
     import imagecodecs
 
-    samples = imagecodecs.tiff_decode(data)
-    planes_apart = samples.ndim == 3 and samples.shape[0] in (3, 4) and samples.shape[2] not in (3, 4)
+    samples = imagecodecs.tiff_decode(_content(image))
+    planes_apart = samples.ndim == 3 and image.tag_v2.get(TIFF_PLANES) == 2
     return samples.transpose(1, 2, 0) if planes_apart else samples
 
 
-def _jpeg2000(data: bytes) -> np.ndarray:
+def _jpeg2000(image: Image.Image) -> np.ndarray:
     import imagecodecs
 
-    return imagecodecs.jpeg2k_decode(data)
+    return imagecodecs.jpeg2k_decode(_content(image))
 
 
-def _ppm(data: bytes) -> np.ndarray:
-    fields, position = [], 0
-    while len(fields) < 4:  # "P6", width, height, maxval; comments run to the end of a line
-        while data[position : position + 1].isspace():
-            position += 1
-        end = position
-        if data[position : position + 1] == b"#":
-            position = data.index(b"\n", position)
-            continue
-        while not data[end : end + 1].isspace():
-            end += 1
-        fields.append(data[position:end])
-        position = end
-    if fields[0] != b"P6" or fields[3] != b"65535":
-        raise ValueError(f"{fields[0].decode()} of largest value {fields[3].decode()}")
-    shape = (int(fields[2]), int(fields[1]), 3)
-    return np.frombuffer(data, ">u2", int(np.prod(shape)), position + 1).reshape(shape).astype(np.uint16)
+def _ppm(image: Image.Image) -> np.ndarray:
+    codec, _, start, args = image.tile[0]
+    if (codec, args) != ("ppm", ("RGB", 65535)):
+        raise ValueError(f"of codec {codec}, largest value {args[1]}")
+    shape = (image.height, image.width, 3)
+    return np.frombuffer(_content(image), ">u2", int(np.prod(shape)), start).reshape(shape).astype(np.uint16)
 
 
+#: Format -> what finds its bits; `_raw_bits` for others.
+BITS = {
+    "TIFF": _tiff_bits,
+    "PPM": _ppm_bits,
+    "JPEG2000": _jpeg2000_bits,
+    "AVIF": _avif_bits,
+    "DDS": _dds_bits,
+    "XPM": _xpm_bits,
+}
 READERS = {"PNG": _png, "TIFF": _tiff, "JPEG2000": _jpeg2000, "PPM": _ppm}

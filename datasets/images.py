@@ -1,8 +1,9 @@
-"""Image files in and out: finding, reading as arrays, writing PNG."""
+"""Image files: finding, opening, reading as arrays."""
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +16,11 @@ from utils.errors import InputError, P59Error
 
 #: File endings taken for images when a directory is searched.
 IMAGE_ENDINGS = frozenset(
-    [".png", ".webp", ".ppm", ".pgm", ".pnm", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".jpg", ".jpeg", ".qoi", ".tga"]
+    (
+        *(".png", ".apng", ".webp", ".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".bmp", ".tif", ".tiff", ".gif", ".qoi"),
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".tga", ".pcx", ".sgi"),
+    )
 )
-LOSSY_ENDINGS = frozenset((".jpg", ".jpeg"))
 
 
 def find_images(sources: str | list[str]) -> list[Path]:
@@ -41,6 +44,19 @@ def find_images(sources: str | list[str]) -> list[Path]:
         else:
             raise InputError(f"image {str(path)!r} does not exist; give a file or a directory of images")
     return found
+
+
+def left_out(sources: str | list[str]) -> list[str]:
+    """For people: how many files of which endings `find_images` left out, a line for each directory that has some."""
+    lines = []
+    for source in [sources] if isinstance(sources, str | Path) else sources:
+        path = Path(source).expanduser()
+        others = (file for file in path.rglob("*") if file.suffix.lower() not in IMAGE_ENDINGS and file.is_file())
+        counts = Counter(file.suffix.lower() or "no ending" for file in others) if path.is_dir() else {}
+        if counts:
+            named = ", ".join(f"{count} {ending}" for ending, count in sorted(counts.items()))
+            lines.append(f"{path}: {named} not taken for images by their endings; name a file to have it read anyway")
+    return lines
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:
@@ -116,6 +132,6 @@ def samples_of(image: Image.Image, pixel_limit: int = PIXEL_LIMIT) -> np.ndarray
     """
     check_size(image, pixel_limit)
     if image.mode not in ("RGB", "L"):
-        raise InputError(f"image mode {image.mode} is not coded; convert it to 8-bit RGB or gray (L) first")
+        raise InputError(f"image mode {image.mode} is not measured; convert it to 8-bit RGB or gray (L) first")
     samples = np.asarray(image)
     return np.ascontiguousarray(samples.reshape(image.height, image.width, -1))

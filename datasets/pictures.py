@@ -28,6 +28,8 @@ MODE_OF_ARRAY = {
 }
 DIRECT_MODES = ("1", "L", "LA", "RGB", "RGBA", "P")
 WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+#: Levels of gray that Pillow scales to 0 to 255 in a PNG file, but not the transparent one; by its raw mode.
+FEW_LEVELS = {"L;2": 4, "L;4": 16}
 ALLOWED = "1, L, LA, P, RGB, RGBA and 16-bit gray or colour"
 
 
@@ -55,14 +57,17 @@ def picture_of(image: Image.Image) -> Picture:
     deep = deep_samples(image)
     if deep is not None:
         return picture_of_samples(deep, *_extras(image))
+    levels = FEW_LEVELS.get(image.tile[0].args, 256) if image.format == "PNG" and image.tile else 256
     image.load()
+    if image.mode != mode:  # of a Macintosh icon, known only now
+        return picture_of(image)
     samples = np.asarray(image)
     if mode in WIDE_MODES:
         if mode == "I" and (samples.min() < 0 or samples.max() > 65535):
             raise InputError(f"image has samples {samples.min()}..{samples.max()}, 0..65535 are coded; scale it first")
         return picture_of_samples(samples.astype(np.uint16), *_extras(image))
     samples = samples.astype(np.uint8, copy=False).reshape(image.height, image.width, -1)
-    transparency, metadata = _extras(image)
+    transparency, metadata = _extras(image, levels)
     palette = b""
     if mode == "P":
         colours = bytes(image.getpalette("RGB") or b"")[:768]
@@ -109,17 +114,17 @@ def image_with_palette(indices: Image.Image, palette: bytes) -> Image.Image:
     return image
 
 
-def _extras(image: Image.Image) -> tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]:
-    """Transparency as a tRNS chunk's content, and metadata."""
+def _extras(image: Image.Image, levels: int = 256) -> tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]:
+    """Transparency as a tRNS chunk's content, and metadata, of an image whose file has so many levels of gray."""
     try:
-        transparency, metadata = _transparency(image), metadata_of(image)
+        transparency, metadata = _transparency(image, levels), metadata_of(image)
         info_of("L", b"", None, metadata)
         return transparency, metadata
     except (FormatError, ValueError, TypeError, KeyError, SyntaxError, OSError, struct.error) as error:
         raise InputError(f"the image's metadata cannot be read ({error}); remove it or save the image anew") from error
 
 
-def _transparency(image: Image.Image) -> bytes | None:
+def _transparency(image: Image.Image, levels: int) -> bytes | None:
     value = image.info.get("transparency")
     if value is None or image.mode in ("LA", "RGBA"):
         return None
@@ -127,4 +132,6 @@ def _transparency(image: Image.Image) -> bytes | None:
         return value[:256] if isinstance(value, bytes) else b"\xff" * int(value) + b"\0"
     if image.mode == "1":
         value = int(bool(value))
+    if levels < 256:  # PNG: bits above a sample's are to be ignored
+        value = value % levels * (255 // (levels - 1))
     return struct.pack(f">{len(value)}H", *value) if isinstance(value, tuple | list) else struct.pack(">H", value)

@@ -105,7 +105,8 @@ class ContextNet(nn.Module):
         return result
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """He-uniform initialisation, drawn from `generator` so that a seed decides it."""
+        """PyTorch's own start of linear layers, uniform within sqrt(1 / inputs), drawn from `generator` so that a seed
+        decides it."""
         for layer in self.layers:
             bound = math.sqrt(1 / layer.in_features)
             for tensor in (layer.weight, layer.bias):

@@ -44,11 +44,15 @@ EXPERIMENTS = Path("experiments")
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """A frozen model, where it came from, and the float network it was frozen from where that is at hand."""
+    """A frozen model, where it came from, and the float network it was frozen from where that is at hand.
+
+    kept    whether it is the frozen form of a checkpoint that an earlier run left
+    """
 
     model: FrozenModel
     source: Path
     net: ContextNet | None = None
+    kept: bool = False
 
     def __str__(self) -> str:
         description = self.model.description
@@ -61,13 +65,14 @@ class ChosenModel:
 def find_checkpoint(name: str, experiment: str) -> Path:
     """The file `checkpoint_file` means: a path, or a bare name in the experiment's checkpoints.
 
-    Where the bare name is not there, `model_best.pth.tar` is, which is what the published code always tests.
+    Where a checkpoint of that bare name is not there, `model_best.pth.tar` is, which the published code always tests.
     """
     path = Path(name).expanduser()
     if path.is_file():
         return path
     inside = EXPERIMENTS / experiment / "checkpoints"
-    for candidate in (inside / name, inside / "model_best.pth.tar"):
+    candidates = (inside / name, inside / "model_best.pth.tar") if name.endswith(".pth.tar") else (inside / name,)
+    for candidate in candidates:
         if path.name == name and candidate.is_file():
             return candidate
     raise ModelError(f"checkpoint_file {name!r} does not exist, neither as a path nor in {inside}; give a model file")
@@ -98,7 +103,7 @@ def chosen_model(path: Path, freezer: Callable[[ContextNet, dict], FrozenModel])
     net = network_of(payload, path)
     kept = frozen_path_of(path, data)
     if kept.is_file():
-        return ChosenModel(read_model(kept), kept, net)
+        return ChosenModel(read_model(kept), kept, net, kept=True)
     model = freezer(net, settings_of(payload))
     write_whole(kept, model_to_bytes(model, {"provenance": f"frozen from {path.name}"}))
     return ChosenModel(model, kept, net)

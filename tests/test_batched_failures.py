@@ -22,7 +22,7 @@ from models.frozen import FrozenNet
 from tests.batched_cases import Slow, at_once, encoded, outcomes
 from tests.helpers import TINY, random_frozen, random_image
 from utils.device_memory import is_out_of_memory
-from utils.errors import DeviceMemoryError, StoppedError
+from utils.errors import DeviceMemoryError, P59Error, StoppedError
 from utils.tasks import files
 
 # Failures.
@@ -47,7 +47,7 @@ def test_a_turn_that_fails_concerns_one_model(device, monkeypatch, without_kerne
         if net.model.fingerprint == bad.fingerprint:
             calls.append(len(inputs))
             if len(calls) > 5:
-                raise RuntimeError("as a test pretends")
+                raise RuntimeError("as a test pretends\nCompile with TORCH_USE_CUDA_DSA")
         return evaluate(net, inputs)
 
     def decoded(model):
@@ -57,7 +57,8 @@ def test_a_turn_that_fails_concerns_one_model(device, monkeypatch, without_kerne
         patched.setattr(FrozenNet, "__call__", failing)
         results = outcomes(decoded, [good, bad, good, bad, good])
     assert all(np.array_equal(result, image) for result in results[::2])
-    assert [type(result) for result in results[1::2]] == [RuntimeError] * 2
+    assert [type(result) for result in results[1::2]] == [P59Error] * 2
+    assert str(results[1]) == f"device {device} failed (as a test pretends); run it again, or use device=cpu"
     assert results[1] is not results[3]
     assert np.array_equal(outcomes(decoded, [bad])[0], image)
 
@@ -113,8 +114,48 @@ def test_a_model_that_cannot_be_made_fails_its_images(device, monkeypatch, witho
     monkeypatch.setattr("coders.networks.FrozenNet", making)
     results = outcomes(lambda model: coder.encode(image, model, WAVEFRONT), [bad, good, bad, good])
     assert results[1] == results[3] == encoded(image, good, WAVEFRONT)
-    assert [type(result) for result in results[::2]] == [RuntimeError] * 2
+    assert [type(result) for result in results[::2]] == [P59Error] * 2
     assert len(tries) == 2
+
+
+def test_an_error_of_the_device_fails_files_and_not_the_run(device, monkeypatch, without_kernel, tmp_path):
+    """Those of one model; files of another are coded, and what is no error of the device stays what it is."""
+    good, bad = (random_frozen(TINY["west"], seed=seed) for seed in (0, 1))
+    backend, image = batched_backend(device, 1, 4), random_image(9, 9)
+    paths, evaluate, kind = [tmp_path / f"{number}.png" for number in range(6)], FrozenNet.__call__, RuntimeError
+
+    def failing(net, inputs):
+        if net.model.fingerprint == bad.fingerprint:
+            raise kind("CUDA error: an illegal memory access was encountered")
+        return evaluate(net, inputs)
+
+    def work(path, output):
+        return 81, 243, len(backend.encode(image, (good, bad)[paths.index(path) % 2], WAVEFRONT))
+
+    monkeypatch.setattr(FrozenNet, "__call__", failing)
+    results = files.run_files(work, paths, paths, False, backend)
+    assert [row[0] for row in results.rows] == [str(path) for path in paths[::2]]
+    reason = f"device {device} failed (CUDA error: an illegal memory access was encountered)"
+    assert results.failures == [f"{path}: {reason}; run it again, or use device=cpu" for path in paths[1::2]]
+    kind = ValueError
+    with pytest.raises(ValueError, match="illegal"):
+        files.run_files(work, paths, paths, False, backend)
+
+
+def test_a_device_that_cannot_be_used_at_all(monkeypatch):
+    """As after an error that a process cannot recover from; each later image tries again."""
+
+    def failing(*arguments):
+        raise RuntimeError("CUDA error: as a test pretends")
+
+    monkeypatch.setattr(torch.cuda, "Stream", failing)
+    coder, image, model = BatchedCoder("cuda", 2, 1), random_image(9, 9), random_frozen(TINY["west"])
+    for _ in range(2):
+        results = outcomes(lambda one: coder.encode(one, model, WAVEFRONT), [image])
+        assert [str(result) for result in results] == [
+            "device cuda failed (CUDA error: as a test pretends); run it again, or use device=cpu"
+        ]
+        assert isinstance(results[0], P59Error)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
@@ -238,6 +279,15 @@ def test_no_memory_for_the_model(device, monkeypatch, without_kernel):
 
     monkeypatch.setattr("coders.networks.FrozenNet", full)
     with pytest.raises(DeviceMemoryError, match="for model"):
+        BatchedCoder(device, 2, 1).encode(random_image(3, 3), random_frozen(TINY["west"]), WAVEFRONT)
+
+
+def test_no_memory_in_a_turn(device, monkeypatch):
+    def full(*arguments):
+        raise torch.cuda.OutOfMemoryError("as a test pretends")
+
+    monkeypatch.setattr(Evaluator, "start", full)
+    with pytest.raises(DeviceMemoryError, match=f"^out of memory on {device}; free memory there, or use device=cpu$"):
         BatchedCoder(device, 2, 1).encode(random_image(3, 3), random_frozen(TINY["west"]), WAVEFRONT)
 
 

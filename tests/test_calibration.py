@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from datasets import calibration
 from datasets.augmentation import Augmentation, augmentation_of
 from datasets.calibration import SIDE, calibration_images
 from models.model_file import read_model
-from tests.command_line_cases import checkpoint, photograph, run, save  # noqa: F401
+from tests.command_line_cases import checkpoint, photograph, run, save
 from utils.errors import ModelError
+
+__all__ = ["run"]  # a fixture
 
 HALF_COLOUR = {"half_colour": 1.0}
 
@@ -20,16 +23,17 @@ def test_plain_images_are_read_whole(tmp_path):
     images = [photograph(20, 30), np.tile(photograph(300, 400, seed=1), (2, 2, 1))]
     for number, image in enumerate(images):
         save(tmp_path / f"{number}.png", image)
-    found = calibration_images(str(tmp_path), 3)
+    found, skipped = calibration_images(str(tmp_path), 3)
+    assert not skipped
     assert all(np.array_equal(one, other) for one, other in zip(found, images, strict=True))
-    assert calibration_images(str(tmp_path), 1)[0].shape == (20, 30, 1)
+    assert calibration_images(str(tmp_path), 1)[0][0].shape == (20, 30, 1)
 
 
 def test_of_many_files_some_are_read_spread_over_them(tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "FEWEST", 3)
     for number in range(11):
         save(tmp_path / f"{number:02}.png", np.full((3, 4, 3), number, np.uint8))
-    assert [image[0, 0, 0] for image in calibration_images(str(tmp_path), 3)] == [0, 3, 6, 9]
+    assert [image[0, 0, 0] for image in calibration_images(str(tmp_path), 3)[0]] == [0, 3, 6, 9]
 
 
 def test_augmented_crops_are_the_same_in_every_run(tmp_path):
@@ -37,15 +41,28 @@ def test_augmented_crops_are_the_same_in_every_run(tmp_path):
     save(tmp_path / "a.png", image)
     save(tmp_path / "b.png", image[:20, :30])
     augmentation = Augmentation("none", **HALF_COLOUR)
-    once, again = (calibration_images(str(tmp_path), 3, augmentation) for _ in range(2))
+    once, again = (calibration_images(str(tmp_path), 3, augmentation)[0] for _ in range(2))
     assert [one.shape for one in once] == [(SIDE, SIDE, 3), (20, 20, 3)]
     assert all(np.array_equal(one, other) for one, other in zip(once, again, strict=True))
 
 
+def test_files_that_cannot_be_used_are_skipped_as_in_training(run, tmp_path):
+    save(tmp_path / "photos/a.png", photograph(60, 60))
+    (tmp_path / "photos/broken.png").write_bytes(b"no image")
+    Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "photos/deep.png")
+    use = {"checkpoint_file": checkpoint(tmp_path / "c.pth.tar"), "frozen_path": "frozen/"}
+    assert run("freeze.json", calibration_data="photos", **use) == 0
+    assert run.out.count("skipped calibration image") == 2
+    assert (tmp_path / "frozen/c.safetensors").is_file(), "a slash at the end means a directory"
+    (tmp_path / "photos/a.png").unlink()
+    assert run("freeze.json", calibration_data="photos", **use) == 2
+    run.says_once("calibration images can be used")
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_builtin_photographs_are_augmented_too(channels):
-    plain = calibration_images(None, channels)
-    sharp = calibration_images(None, channels, Augmentation("none", sharpen=1.0))
+    plain, _ = calibration_images(None, channels)
+    sharp, _ = calibration_images(None, channels, Augmentation("none", sharpen=1.0))
     assert len(plain) == len(sharp)
     assert not any(np.array_equal(one, other) for one, other in zip(plain, sharp, strict=True))
 
@@ -65,7 +82,7 @@ def with_settings(path, settings):
     return path
 
 
-def test_freezing_knows_the_settings_of_the_run_and_keys_go_before_them(run, tmp_path):  # noqa: F811
+def test_freezing_knows_the_settings_of_the_run_and_keys_go_before_them(run, tmp_path):
     save(tmp_path / "photos/a.png", photograph(200, 200))
     use = {"calibration_data": "photos"}
 
@@ -83,7 +100,7 @@ def test_freezing_knows_the_settings_of_the_run_and_keys_go_before_them(run, tmp
     assert "probabilities" in run.err
 
 
-def test_a_checkpoint_that_is_frozen_to_encode_is_frozen_alike(run, tmp_path):  # noqa: F811
+def test_a_checkpoint_that_is_frozen_to_encode_is_frozen_alike(run, tmp_path):
     save(tmp_path / "photos/a.png", photograph(200, 200))
     source = with_settings(tmp_path / "c.pth.tar", HALF_COLOUR)
     use = {"calibration_data": "photos", "checkpoint_file": source}
@@ -92,7 +109,7 @@ def test_a_checkpoint_that_is_frozen_to_encode_is_frozen_alike(run, tmp_path):  
     assert read_model(tmp_path / "f.safetensors").name in run.out
 
 
-def test_another_model_is_not_overwritten(run, tmp_path):  # noqa: F811
+def test_another_model_is_not_overwritten(run, tmp_path):
     save(tmp_path / "photos/a.png", photograph(200, 200))
     use = {
         "calibration_data": "photos",

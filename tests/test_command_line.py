@@ -9,6 +9,7 @@ import pytest
 from easydict import EasyDict
 
 from models.model_file import read_model
+from models.store import SHIPPED
 from tests.command_line_cases import CONFIGS, ENCODE, checkpoint, encoded, files_in, load, photograph, run, save
 from tests.helpers import random_image
 from utils.config import read_config
@@ -24,7 +25,7 @@ def test_encode_and_decode(run, tmp_path, config):
     save(tmp_path / "photos/gray.png", gray)
     assert run(config, test_data="photos/", bitstream_path="out/") == 0
     assert files_in(tmp_path / "out") == ["colour.p59", "gray.p59"]
-    assert "fingerprint" in run.out
+    assert run.out.count("each image takes the one that suits it") == 2, "colour and gray"
     assert "bpsp" in run.out
     assert run.err == ""
     assert run("decode.json", bitstream_path="out", output_path="restored") == 0
@@ -161,3 +162,29 @@ def test_some_tasks_take_one_image_after_the_other_on_any_device(monkeypatch):
 
 
 # Where things go.
+
+
+def test_measuring_frozen_models_and_checkpoints_together(run, tmp_path):
+    """The float columns are those of checkpoints; their means would be of some images only, and are left out."""
+    checkpoint(tmp_path / "c.pth.tar")
+    save(tmp_path / "photos/a.png", photograph())
+    save(tmp_path / "photos/b.png", photograph(seed=1))
+    models = f'["c.pth.tar", "{SHIPPED / "rgb.safetensors"}"]'
+    assert run("measure.json", test_data="photos", checkpoint_file=models) == 0
+    assert "frozen, ideal" in run.out
+    assert run("measure.json", test_data="photos", checkpoint_file="c.pth.tar") == 0
+    assert "float, loss" in run.out
+    assert "float, loss" not in run.out.split("mean of")[1]
+
+
+def test_a_kept_frozen_form_and_a_wrong_name_are_named(run, tmp_path):
+    checkpoint(tmp_path / "experiments/mine/checkpoints/model_best.pth.tar")
+    save(tmp_path / "photos/a.png", photograph())
+    use = {"test_data": "photos", "exp_name": "mine"}
+    for times in (0, 1):
+        status = run("measure.json", checkpoint_file="model_best.pth.tar", calibration_data="photos", **use)
+        assert status == 0
+        assert run.out.count("calibration_data is ignored") == times
+    assert run("measure.json", checkpoint_file="checkpoint.pth.tar", **use) == 0, "the published code's way"
+    assert run("measure.json", checkpoint_file="rgb_5.safetensors", **use) == 2
+    run.says_once("rgb_5.safetensors", "does not exist")

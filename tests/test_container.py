@@ -21,12 +21,17 @@ from coders.container import (
     ChunkType,
     Container,
     Reader,
+    checksum_bytes,
     number,
     pixel_checksum,
 )
 from coders.image_codec import decode_picture, encode_image, encode_picture, models_named, scan_named
+from coders.network_rows import NETWORK, _placed
 from coders.picture import Picture
+from coders.placement import Placement
+from coders.planes import ITSELF, Form, coding_of
 from coders.scan import SCANS
+from models.frozen import FINGERPRINT_BYTES
 from tests.helpers import TINY, decode_image, flips, image_of, random_frozen, random_image
 from utils.errors import FormatError, LosslessError, ModelError, P59Error
 
@@ -72,6 +77,37 @@ def test_fields_stand_where_the_diagram_says(scan, model, height, width):
     assert scan_named(container) == scan
     assert container.to_bytes() == data
     np.testing.assert_array_equal(decode_image(container, model, BACKEND), image)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "placement", "stream", "expected"),
+    [
+        (512, 768, Placement(), 400_000, 43),
+        (512, 768, Placement(6), 400_000, 44),
+        (512, 768, Placement(0, 1), 400_000, 45),
+        (512, 768, Placement(6, 3), 400_000, 45),
+        (4000, 6000, Placement(), (1 << 21) - 18, 43),
+        (4000, 6000, Placement(), (1 << 21) - 17, 44),
+        (4000, 6000, Placement(6), 1 << 21, 45),
+        (4000, 6000, Placement(6, 3), 1 << 21, 46),
+        (16_383, 16_383, Placement(6, 3), (1 << 21) + (1 << 20), 46),
+    ],
+)
+def test_what_a_photograph_takes_besides_its_stream(height, width, placement, stream, expected):
+    """The sizes at the head of coders.container."""
+    coded = _placed(NETWORK + SCANS["wavefront"].code, placement, bytes(FINGERPRINT_BYTES + stream))
+    planes = Form(ITSELF, b"", np.zeros((0, 0, 3), np.uint8)).coded(*coded)
+    assert coding_of(planes).placement == placement
+    chunks = ((ChunkType.PLANES, planes),)
+    container = Container(MODE_NAMED["RGB"], height, width, bytes(checksum_bytes(height * width)), chunks)
+    assert len(container.to_bytes()) - stream == expected
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, 19), (11, 19), (12, 20), (40, 20)])
+def test_what_a_tiny_image_takes_besides_its_samples(size, expected):
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 1), np.uint8)
+    data = encode_picture(Picture(MODE_NAMED["L"], noise), lambda rows: None, SCANS["wavefront"], BACKEND)
+    assert len(data) - noise.size == expected
 
 
 @given(st.integers(0, (1 << 62) - 1), st.binary(max_size=3))

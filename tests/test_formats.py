@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from pathlib import Path
 
 import imagecodecs
@@ -22,7 +23,7 @@ from datasets.png import png_of
 from models.frozen import FINGERPRINT_BYTES
 from tests.helpers import TINY, random_frozen
 from utils.errors import InputError
-from utils.png_chunks import png_chunks, png_file
+from utils.png_chunks import image_chunks, png_chunks, png_file
 
 MODELS = {3: random_frozen(TINY["west"]), 1: random_frozen(TINY["gray"])}
 FOUND = {model.fingerprint[:FINGERPRINT_BYTES]: model for model in MODELS.values()}
@@ -75,6 +76,61 @@ def with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
     return png_file([header, (kind, data), *rest])
 
 
+def with_box(content: bytes, kind: bytes) -> bytes:
+    """A file of boxes with one of 70 kB, larger than any head of a file, put before that of a kind."""
+    start = content.index(kind) - 4
+    return content[:start] + struct.pack(">I4s", 8 + 70000, b"free") + bytes(70000) + content[start:]
+
+
+def jpeg2000_of_palette(bits: int) -> bytes:
+    """A gray JPEG 2000 file whose header names a palette of one colour."""
+    content = imagecodecs.jpeg2k_encode(BYTES[:, :, 0], level=0)
+    box = struct.pack(">I4sHB3B3H", 20, b"pclr", 1, 3, *[bits - 1] * 3, 1, 2, 3)
+    start, end = content.index(b"jp2h") - 4, content.index(b"jp2c") - 4
+    return content[:start] + struct.pack(">I", end - start + 20) + content[start + 4 : end] + box + content[end:]
+
+
+def later_avif(content: bytes) -> bytes:
+    """An AVIF file with its description behind a large box, and so the place of its data changed."""
+    place = content.index(b"mdat") + 4
+    assert content.count(struct.pack(">I", place)) == 1
+    return with_box(content.replace(struct.pack(">I", place), struct.pack(">I", place + 8 + 70000)), b"meta")
+
+
+def sgi(samples: np.ndarray) -> bytes:
+    height, width, channels = samples.shape
+    header = struct.pack(">HBBHHHH", 474, 0, samples.itemsize, 3 if channels > 1 else 2, width, height, channels).ljust(
+        512, b"\0"
+    )
+    return header + samples[::-1].transpose(2, 0, 1).astype(samples.dtype.newbyteorder(">")).tobytes()
+
+
+def ico(png: bytes) -> bytes:
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(png), 22) + png
+
+
+def icns(content: bytes) -> bytes:
+    return struct.pack(">4sI4sI", b"icns", 16 + len(content), b"icp4", 8 + len(content)) + content
+
+
+def dds(flags: int, masks: tuple[int, ...], fourcc: bytes = bytes(4), tenth: tuple[int, ...] = ()) -> bytes:
+    """A DDS file of 16x16 pixels that are all zero."""
+    header = struct.pack("<7I44x", 124, 0x1007, 16, 16, 0, 0, 0) + struct.pack("<2I4sI", 32, flags, fourcc, 32)
+    rest = struct.pack("<4I5I", *masks, 0x1000, 0, 0, 0, 0) + struct.pack(f"<{len(tenth)}I", *tenth)
+    return b"DDS " + header + rest + bytes(1024)
+
+
+def bmp_565() -> bytes:
+    """A BMP file of 17x13 pixels of 16 bits each."""
+    sizes = struct.pack("<IiiHHIIiiII", 40, 17, 13, 1, 16, 3, 0, 0, 0, 0, 0) + struct.pack("<3I", 0xF800, 0x7E0, 0x1F)
+    return b"BM" + struct.pack("<IHHI", 0, 0, 0, 66) + sizes + RANDOM.bytes(36 * 13)
+
+
+def xpm(colour: str) -> bytes:
+    return f'/* XPM */\nstatic char *a[] = {{\n"2 1 1 1",\n"a c #{colour}",\n"aa"\n}};\n'.encode()
+
+
+ICON = np.ascontiguousarray(np.tile(WORDS, (2, 1, 1))[:16, :16, :3])
 #: name -> (file ending, contents, mode of the picture). One or more for each row of the README's table.
 TAKEN: dict[str, tuple[str, bytes, str]] = {
     "RGB": ("png", pillow(of(BYTES[:, :, :3])), "RGB"),
@@ -106,6 +162,22 @@ TAKEN: dict[str, tuple[str, bytes, str]] = {
     ),
     "16-bit PPM": ("ppm", b"P6\n#x\n17 13\n65535\n" + WORDS[:, :, :3].astype(">u2").tobytes(), "RGB;16"),
     "16-bit JPEG 2000": ("jp2", imagecodecs.jpeg2k_encode(WORDS[:, :, :3], level=0), "RGB;16"),
+    "16-bit JPEG 2000 behind a large box": (
+        "jp2",
+        with_box(imagecodecs.jpeg2k_encode(WORDS[:, :, :3], level=0), b"jp2c"),
+        "RGB;16",
+    ),
+    "16-bit JPEG 2000 codestream": (
+        "j2k",
+        imagecodecs.jpeg2k_encode(WORDS[:, :, :3], level=0, codecformat="j2k"),
+        "RGB;16",
+    ),
+    "16-bit RGBA TIFF": ("tif", tiff(WORDS, photometric="rgb", extrasamples=["unassalpha"]), "RGBA;16"),
+    "16-bit RGB TIFF, planes of 3x3 apart": (
+        "tif",
+        tiff(WORDS[:3, :3, :3].transpose(2, 0, 1), photometric="rgb", planarconfig="separate"),
+        "RGB;16",
+    ),
     "transparent colour": ("png", pillow(of(BYTES[:, :, :3]), transparency=(1, 2, 3)), "RGB"),
     "transparent gray": ("png", pillow(of(BYTES[:, :, :1]), transparency=7), "L"),
     "transparent 16-bit gray": ("png", pillow(Image.fromarray(WORDS[:, :, 0]), transparency=999), "I;16"),
@@ -127,6 +199,22 @@ TAKEN: dict[str, tuple[str, bytes, str]] = {
     "WebP": ("webp", pillow(of(BYTES), "WEBP", lossless=True, exact=True, exif=exif()), "RGBA"),
     "TIFF": ("tif", pillow(of(BYTES[:, :, :3]), "TIFF", dpi=(50, 60), compression="tiff_lzw"), "RGB"),
     "JPEG 2000": ("jp2", imagecodecs.jpeg2k_encode(BYTES[:, :, :3], level=0), "RGB"),
+    "JPEG 2000 behind a large box": (
+        "jp2",
+        with_box(imagecodecs.jpeg2k_encode(BYTES[:, :, :3], level=0), b"jp2c"),
+        "RGB",
+    ),
+    "16-bit gray JPEG 2000": ("jp2", imagecodecs.jpeg2k_encode(WORDS[:, :, 0], level=0), "I;16"),
+    "AVIF": ("avif", imagecodecs.avif_encode(BYTES[:, :, :3], level=100), "RGB"),
+    "AVIF behind a large box": ("avif", later_avif(imagecodecs.avif_encode(BYTES[:, :, :3], level=100)), "RGB"),
+    "SGI": ("sgi", sgi(BYTES[:, :, :3]), "RGB"),
+    "BMP of 5, 6 and 5 bits": ("bmp", bmp_565(), "RGB"),
+    "palette TIFF": ("tif", pillow(palette_image(20), "TIFF"), "P"),
+    "palette XPM": ("xpm", xpm("123456"), "P"),
+    "DDS": ("dds", dds(0x41, (0xFF, 0xFF00, 0xFF0000, 0xFF000000)), "RGBA"),
+    "ICO": ("ico", ico(imagecodecs.png_encode((ICON >> 8).astype(np.uint8))), "RGB"),
+    "16-bit gray ICO": ("ico", ico(pillow(Image.fromarray(ICON[:, :, 0]))), "I;16"),
+    "ICNS": ("icns", icns(imagecodecs.png_encode((ICON >> 8).astype(np.uint8))), "RGB"),
     "QOI": ("qoi", pillow(of(BYTES), "QOI"), "RGBA"),
     "TGA": ("tga", pillow(of(BYTES[:, :, :3]), "TGA"), "RGB"),
 }
@@ -154,7 +242,8 @@ def test_comes_back_in_mode_samples_and_metadata(name, tmp_path: Path):
         assert after.mode == {"I": "I;16", "I;16B": "I;16"}.get(before.mode, before.mode)
         if picture.mode.wide and mode != "I;16":  # Pillow reads 8 bits of these, and rounds them by the file's format
             expected = BYTES[:, :, :3].astype(np.uint16) * 257 if name == "8 bits as 16" else WORDS
-            assert np.array_equal(picture.samples, expected[:, :, : picture.mode.channels])
+            height, width, channels = picture.samples.shape
+            assert np.array_equal(picture.samples, expected[:height, :width, :channels])
         else:
             assert np.array_equal(np.asarray(after), np.asarray(before))
         assert after.getpalette() == before.getpalette()
@@ -191,6 +280,51 @@ REFUSED = {
     "MPO": ("jpg", pillow(FRAMES[0], "MPO", save_all=True, append_images=FRAMES[1:]), "frames"),
     "10-bit PPM": ("ppm", b"P6\n17 13\n1023\n" + (WORDS[:, :, :3] & 1023).astype(">u2").tobytes(), "10 bits"),
     "12-bit PPM of text": ("ppm", b"P3\n1 1\n4095\n1 2 4095\n", "12 bits"),
+    "truncated 16-bit PPM": ("ppm", b"P6 10 10 65535", "cannot be read"),
+    "12-bit JPEG 2000": ("jp2", imagecodecs.jpeg2k_encode(WORDS[:, :, :3] >> 4, level=0, bitspersample=12), "12 bits"),
+    "20-bit gray JPEG 2000": (
+        "jp2",
+        imagecodecs.jpeg2k_encode(WORDS[:, :, 0].astype(np.uint32) << 4, level=0, bitspersample=20),
+        "20 bits",
+    ),
+    "JPEG 2000 of a 12-bit palette": ("jp2", jpeg2000_of_palette(12), "12 bits"),
+    "JPEG 2000 without a codestream": (
+        "jp2",
+        imagecodecs.jpeg2k_encode(BYTES[:, :, :3], level=0).replace(b"jp2c", b"free"),
+        "how many bits",
+    ),
+    "10-bit AVIF": ("avif", imagecodecs.avif_encode(WORDS[:, :, :3] >> 6, level=100, bitspersample=10), "10 bits"),
+    "12-bit AVIF": ("avif", imagecodecs.avif_encode(WORDS[:, :, :3] >> 4, level=100, bitspersample=12), "12 bits"),
+    "10-bit AVIF behind a large box": (
+        "avif",
+        later_avif(imagecodecs.avif_encode(WORDS[:, :, :3] >> 6, level=100, bitspersample=10)),
+        "10 bits",
+    ),
+    "16-bit SGI": ("sgi", sgi(WORDS[:, :, :3]), "16 bits"),
+    "16-bit gray SGI": ("sgi", sgi(WORDS[:, :, :1]), "16 bits"),
+    "16-bit ICO": ("ico", ico(imagecodecs.png_encode(ICON)), "16 bits"),
+    "16-bit ICNS": ("icns", icns(imagecodecs.png_encode(ICON)), "16 bits"),
+    "16-bit gray ICNS": ("icns", icns(pillow(Image.fromarray(ICON[:, :, 0]))), "16 bits"),
+    "16-bit ICNS of JPEG 2000": ("icns", icns(imagecodecs.jpeg2k_encode(ICON, level=0)), "16 bits"),
+    "10-bit DDS": ("dds", dds(0x40, (0x3FF, 0x3FF << 10, 0x3FF << 20, 0)), "10 bits"),
+    "DDS of floats": ("dds", dds(4, (0, 0, 0, 0), b"DX10", (95, 3, 0, 1, 0)), "16 bits"),
+    "16-bit PSD": (
+        "psd",
+        struct.pack(">4sH6xHIIHH14x", b"8BPS", 1, 3, 13, 17, 16, 3) + WORDS[:, :, :3].tobytes(),
+        "cannot read",
+    ),
+    "palette TIFF of 16 bits": (
+        "tif",
+        tiff(BYTES[:, :, 0], photometric="palette", colormap=np.arange(768, dtype=np.uint16).reshape(3, 256)),
+        "palette of 16 bits",
+    ),
+    "palette XPM of 16 bits": ("xpm", xpm("123456789ABC"), "palette of 16 bits"),
+    "16-bit TIFF of associated alpha": (
+        "tif",
+        tiff(WORDS, photometric="rgb", extrasamples=["assocalpha"]),
+        "convert to unassociated alpha",
+    ),
+    "16-bit TIFF of another channel": ("tif", tiff(WORDS, photometric="rgb", extrasamples=[0]), "another channel"),
     "large profile": ("jpg", pillow(FRAMES[0], "JPEG", icc_profile=bytes(1 << 21)), "metadata"),
     "truncated": ("png", TAKEN["RGB"][1][:200], "cannot"),
     "empty": ("png", b"", "cannot"),
@@ -207,12 +341,46 @@ def test_refused_with_what_to_do(name, tmp_path):
     assert ";" in str(raised.value)  # the remedy follows
 
 
+@pytest.mark.parametrize(("bits", "value"), [(1, 0), (1, 1), (2, 0), (2, 1), (2, 3), (2, 6), (4, 1), (4, 9), (4, 31)])
+def test_transparent_gray_of_few_bits(bits, value, tmp_path):
+    samples = BYTES[:, :, 0] >> (8 - bits)
+    rows = np.packbits(np.unpackbits(samples[:, :, None], axis=2)[:, :, 8 - bits :].reshape(13, -1), axis=1)
+    header, data = image_chunks(17, 13, bits, 0, zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes()))
+    png = png_file([header, (b"tRNS", struct.pack(">H", value)), data, (b"IEND", b"")])
+    (tmp_path / "a.png").write_bytes(png)
+    restored = Image.open(io.BytesIO(png_of(through_p59(read_picture(tmp_path / "a.png")))))
+    levels = 1 << bits
+    gray, alpha = samples * np.uint8(255 // (levels - 1)), np.where(samples == value % levels, 0, 255)  # low bits count
+    assert np.array_equal(np.asarray(restored.convert("RGBA")), np.stack([gray, gray, gray, alpha], 2))
+
+
 def test_palette_of_alpha_becomes_transparency(tmp_path):
     image = Image.new("P", (7, 5), 2)
     image.putpalette(bytes(range(16)), "RGBA")
     image.save(tmp_path / "a.png")
     picture = read_picture(tmp_path / "a.png")
     assert picture.transparency == bytes([3, 7, 11, 15])
+
+
+def test_what_is_not_kept(tmp_path):
+    """As docs/formats.md says: comments of JPEG and GIF, texts before the last of a key, an ICO's smaller sizes."""
+    for kind in ("jpeg", "gif"):
+        path = tmp_path / f"image.{kind}"
+        path.write_bytes(pillow(of(BYTES[:, :, 0]), kind, comment=b"remark"))
+        with Image.open(path) as image:
+            assert image.info["comment"] == b"remark"
+        assert "comment" not in image_of(through_p59(read_picture(path))).info
+    texts, path = PngImagePlugin.PngInfo(), tmp_path / "image.png"
+    for key, text in (("Comment", "first"), ("Title", "only"), ("Comment", "last")):
+        texts.add_text(key, text)
+    path.write_bytes(pillow(of(BYTES[:, :, 0]), pnginfo=texts))
+    assert path.read_bytes().count(b"Comment") == 2
+    assert image_of(through_p59(read_picture(path))).info == {"Comment": "last", "Title": "only"}
+    path, sizes = tmp_path / "image.ico", [(16, 16), (32, 32), (24, 24)]
+    path.write_bytes(pillow(of(BYTES).resize((32, 32)), "ICO", sizes=sizes))
+    with Image.open(path) as image:
+        assert image.info["sizes"] == set(sizes)
+    assert through_p59(read_picture(path)).samples.shape == (32, 32, 4)
 
 
 def test_pixel_limit_is_checked_before_loading(tmp_path):

@@ -31,6 +31,16 @@ def all_contexts(image: np.ndarray, description: ModelDescription) -> torch.Tens
     return gather_contexts(padded, positions // width, positions % width, description.taps)
 
 
+def test_networks_start_as_linear_layers_of_pytorch_do():
+    net = ContextNet(ModelDescription(widths=(9, 7)))
+    net.reset_parameters(torch.Generator().manual_seed(3))
+    torch.manual_seed(3)
+    for layer in net.layers:
+        expected = torch.nn.Linear(layer.in_features, layer.out_features)
+        for name in ("weight", "bias"):
+            torch.testing.assert_close(getattr(layer, name), getattr(expected, name), rtol=1e-6, atol=0)
+
+
 def test_the_published_network_has_59_thousand_parameters():
     net = ContextNet(PUBLISHED)
     assert sum(parameter.numel() for parameter in net.parameters()) == PUBLISHED.parameters == 58_916

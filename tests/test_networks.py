@@ -14,7 +14,7 @@ from models.fused import FusedNets
 from tests.batched_cases import at_once, encoded, outcomes
 from tests.fused_cases import pretended
 from tests.helpers import TINY, random_frozen, random_image
-from utils.errors import DeviceMemoryError
+from utils.errors import DeviceMemoryError, P59Error
 
 __all__ = ["pretended"]  # a fixture
 
@@ -55,7 +55,7 @@ def test_many_models_are_evaluated_together(pretended):
     ("kind", "message", "expected"),
     [
         (torch.OutOfMemoryError, "CUDA out of memory", DeviceMemoryError),
-        (RuntimeError, "CUDA error: an illegal memory access", RuntimeError),
+        (RuntimeError, "CUDA error: an illegal memory access", P59Error),
     ],
     ids=["memory", "other"],
 )

@@ -6,7 +6,9 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from datasets.pictures import read_picture
 from tests.command_line_cases import encoded, files_in, load, photograph, run, save
 
 __all__ = ["encoded", "run"]  # fixtures
@@ -95,12 +97,74 @@ def test_skip_existing(run, tmp_path):
     assert run("encode_wavefront.json", test_data="photos", bitstream_path="out", skip_existing="true") == 0
     assert (tmp_path / "out/a.p59").read_bytes() == b"mine"
     assert (tmp_path / "out/b.p59").is_file()
-    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out") == 0
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out", overwrite="true") == 0
     assert (tmp_path / "out/a.p59").read_bytes() != b"mine"
     (tmp_path / "restored").mkdir()
     (tmp_path / "restored/b.png").write_bytes(b"mine")
     assert run("decode.json", bitstream_path="out", output_path="restored", skip_existing="true") == 0
     assert (tmp_path / "restored/b.png").read_bytes() == b"mine"
+
+
+def test_only_files_of_the_same_image_are_replaced(run, tmp_path):
+    """Two folders whose images have the same names, encoded into one; and images restored beside others."""
+    for folder, seed in (("trip1", 0), ("trip2", 1)):
+        save(tmp_path / folder / "a.png", photograph(40, 48, seed))
+    save(tmp_path / "trip2/b.png", photograph(40, 48, 2))
+    assert run("encode_wavefront.json", test_data="trip1", bitstream_path="out") == 0
+    before = (tmp_path / "out/a.p59").read_bytes()
+    assert run("encode_diagonal.json", test_data="trip1", bitstream_path="out") == 0, "the same image in another order"
+    other_order = (tmp_path / "out/a.p59").read_bytes()
+    assert other_order != before
+    assert run("encode_wavefront.json", test_data="trip2", bitstream_path="out") == 1
+    run.says_once("a.p59", "does not hold this image", "overwrite=true")
+    assert files_in(tmp_path / "out") == ["a.p59", "b.p59"], "the others are done"
+    assert (tmp_path / "out/a.p59").read_bytes() == other_order
+
+    same, other = (tmp_path / "trip1/a.png").read_bytes(), (tmp_path / "trip2/a.png").read_bytes()
+    assert run("decode.json", bitstream_path="out/a.p59", output_path="trip1") == 0
+    assert (tmp_path / "trip1/a.png").read_bytes() == same, "it stays as it is"
+    assert run("decode.json", bitstream_path="out/a.p59", output_path="trip2") == 1
+    run.says_once("a.png", "another picture", "overwrite=true")
+    assert (tmp_path / "trip2/a.png").read_bytes() == other
+    (tmp_path / "trip2/b.png").write_bytes(b"no image")
+    assert run("decode.json", bitstream_path="out/b.p59", output_path="trip2") == 1
+    assert (tmp_path / "trip2/b.png").read_bytes() == b"no image"
+    assert run("decode.json", bitstream_path="out", output_path="trip2", overwrite="true") == 0
+    np.testing.assert_array_equal(load(tmp_path / "trip2/a.png"), photograph(40, 48, 0))
+
+
+def test_files_that_are_left_out_by_their_endings_are_counted(run, tmp_path):
+    for name in ("a.png", "c.jfif"):
+        save(tmp_path / "photos" / name, photograph(16, 16))
+    Image.fromarray(photograph(16, 16)[:, :, 0] > 90).save(tmp_path / "photos/b.PBM", "PPM")
+    for name in ("x.cr2", "y.CR2", "notes", "deep/z.txt"):
+        (tmp_path / "photos" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(b"")
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out") == 0
+    assert files_in(tmp_path / "out") == ["a.p59", "b.p59", "c.p59"]
+    assert "2 .cr2, 1 .txt, 1 no ending not taken for images" in run.out
+    (tmp_path / "out/a.p59").rename(tmp_path / "out/a.P59")
+    assert run("decode.json", bitstream_path="out", output_path="restored") == 0
+    assert len(files_in(tmp_path / "restored")) == 3
+
+
+def test_an_interrupt_shows_what_was_done(run, tmp_path, monkeypatch):
+    for name in ("a.png", "b.png", "c.png"):
+        save(tmp_path / "photos" / name, photograph(16, 16))
+    (tmp_path / "photos/a.png").write_bytes(b"no image")
+
+    def interrupted(path, limit):
+        if path.name == "c.png":
+            raise KeyboardInterrupt
+        return read_picture(path, limit)
+
+    monkeypatch.setattr("utils.tasks.encode.read_picture", interrupted)
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out") == 130
+    assert "b.p59" in run.out
+    assert "skip_existing" in run.out
+    assert "a.png" in run.err
+    assert "interrupted" in run.err
+    assert files_in(tmp_path / "out") == ["b.p59"]
 
 
 @pytest.mark.parametrize("name", ["2024", "true", "[1]", "1e3"])

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import io
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
 import p59
+from coders import plain
+from coders.container import Container
+from coders.network_rows import NETWORK
+from coders.planes import ONE_CHANNEL, PACKED, TABLE
+from coders.scan import WAVEFRONT
+from datasets.pictures import picture_of_samples
+from datasets.png import png_of
 from models.model_file import model_to_bytes
 from tests.helpers import ROOT, TINY, random_frozen, random_image
 
 
 def examples() -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def noise(*shape: int, kind: type = np.uint8) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, np.iinfo(kind).max, shape, kind, endpoint=True)
 
 
 @pytest.mark.parametrize("code", examples(), ids=lambda code: re.sub(r"\W+", " ", code)[-30:])
@@ -30,6 +42,35 @@ def test_arrays_come_back(shape, kind, order):
     restored = p59.decode_array(p59.encode(samples, order=order, verify=True))
     assert restored.dtype == kind
     assert np.array_equal(restored, samples)
+
+
+@pytest.mark.parametrize(
+    ("image", "forms"),
+    [
+        (noise(12, 13), [plain.RAW]),
+        (noise(12, 13, 3), [plain.RAW]),
+        (noise(12, 13, 1).repeat(3, 2), [ONE_CHANNEL << 4 | plain.RAW]),
+        (noise(12, 13, 4), [plain.RAW] * 2),
+        (noise(12, 13, kind=np.uint16), [plain.RAW] * 2),
+        (noise(12, 13) < 99, [PACKED << 4 | plain.RAW]),
+        (np.full((12, 13, 3), 7, np.uint8), [TABLE << 4 | plain.RAW]),
+        (np.tile(np.arange(0, 250, 50, dtype=np.uint8), (30, 8)), [plain.DIFFERENCES]),
+        (np.tile(noise(1, 20), (5, 1)), [plain.ROWS]),
+        (random_image(24, 31, kind="smooth"), [NETWORK + WAVEFRONT.code]),
+    ],
+    ids=["gray", "colour", "gray colour", "alpha", "16 bits", "bilevel", "flat", "stripes", "rows", "network"],
+)
+def test_arrays_are_the_callers_own(image, forms):
+    """However an image was coded, and nothing else sees what is written to one."""
+    data = p59.encode(image, turn=False)
+    assert [planes[0] for planes in Container.from_bytes(data).planes] == forms
+    restored = p59.decode_array(data)
+    assert restored.flags.owndata
+    assert restored.flags.writeable
+    assert restored.flags.c_contiguous
+    assert np.array_equal(restored, image)
+    restored[:] = 0
+    assert np.array_equal(p59.decode_array(data), image)
 
 
 @pytest.fixture(scope="module")
@@ -69,18 +110,63 @@ def test_a_model_of_ones_own_is_needed_again(model_file, monkeypatch):
         ({"image": np.zeros((2, 2, 2), bool)}, p59.InputError),
         ({"image": 3}, p59.InputError),
         ({"image": "no such file.png"}, p59.InputError),
+        ({"image": np.array(3, np.uint8)}, p59.InputError),
         ({"image": Image.new("CMYK", (2, 2))}, p59.InputError),
         ({"image": Image.new("RGB", (0, 2))}, p59.InputError),
         ({"order": "spiral"}, p59.RequestError),
-        ({"threads": 0}, p59.RequestError),
-        ({"device": "abacus"}, p59.RequestError),
-        ({"model": "no such model"}, p59.ModelError),
+        ({"order": ["x"]}, p59.RequestError),
+        ({"turn": "no"}, p59.RequestError),
+        ({"verify": np.zeros(2)}, p59.RequestError),
+        ({"adapt_steps": np.zeros(2, int)}, p59.RequestError),
+        ({"adapt_steps": np.array(1.5)}, p59.RequestError),
         ({"pixel_limit": 3}, p59.InputError),
     ],
 )
 def test_only_own_errors_leave_encode(arguments, error):
     with pytest.raises(error):
         p59.encode(**{"image": np.zeros((2, 3), np.uint8), **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"threads": 0}, p59.RequestError, "threads is 0; it must be a whole number of 1 to 1024"),
+        ({"threads": 1 << 31}, p59.RequestError, "threads is 2147483648; "),
+        ({"threads": "2"}, p59.RequestError, "threads is '2'; "),
+        ({"threads": 2.0}, p59.RequestError, "threads is 2.0; "),
+        ({"threads": True}, p59.RequestError, "threads is True; "),
+        ({"pixel_limit": None}, p59.RequestError, "pixel_limit is None; it must be a whole number of at least 1"),
+        ({"pixel_limit": "9"}, p59.RequestError, "pixel_limit is '9'; "),
+        ({"pixel_limit": 0}, p59.RequestError, "pixel_limit is 0; "),
+        ({"device": "abacus"}, p59.RequestError, "device is 'abacus'; "),
+        ({"device": None}, p59.RequestError, "device is None; "),
+        ({"device": 3}, p59.RequestError, "device is 3; "),
+        ({"model": 5}, p59.RequestError, "model is a int; give a frozen model or its file, or a list of these"),
+        ({"model": [None]}, p59.RequestError, "model is a NoneType; "),
+        ({"model": b"x"}, p59.RequestError, "model is a bytes; "),
+        ({"model": np.array(5)}, p59.RequestError, "model is a ndarray; "),
+        ({"model": "no such model"}, p59.ModelError, "model 'no such model' cannot be read "),
+        ({"model": "no\0path"}, p59.ModelError, "model 'no\\x00path' cannot be read "),
+    ],
+)
+def test_arguments_are_checked(arguments, error, message):
+    image = np.zeros((2, 3), np.uint8)
+    data = p59.encode(image)
+    for call in (partial(p59.encode, image), partial(p59.decode, data), partial(p59.decode_array, data)):
+        with pytest.raises(error, match=re.escape(message)):
+            call(**arguments)
+
+
+def test_numbers_of_numpy_are_whole_numbers():
+    image = random_image(9, 9, kind="smooth")
+    data = p59.encode(image, threads=np.int64(1), pixel_limit=np.uint8(81), turn=np.True_, verify=np.True_)
+    assert np.array_equal(p59.decode_array(data, threads=np.int8(1), pixel_limit=np.int32(81)), image)
+
+
+@pytest.mark.parametrize("model", [5, None, b"x", ["x"]])
+def test_what_is_no_model_is_not_added(model):
+    with pytest.raises(p59.RequestError, match="model is a "):
+        p59.add_model(model)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89P59", b"\x89P59\x01", b"not", 3, None, "text"])
@@ -101,6 +187,14 @@ def saved(image: Image.Image, **options) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "P59", **options)
     return buffer.getvalue()
+
+
+def test_saving_sixteen_bit_colour_stores_what_pillow_has_loaded(tmp_path):
+    deep, path = noise(9, 14, 3, kind=np.uint16), tmp_path / "deep16.png"
+    path.write_bytes(png_of(picture_of_samples(deep)))
+    with Image.open(path) as image:
+        assert np.array_equal(p59.decode_array(saved(image)), deep >> 8)
+    assert np.array_equal(p59.decode_array(p59.encode(path)), deep)
 
 
 def test_opening_decodes_nothing_until_it_must(monkeypatch):

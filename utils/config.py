@@ -71,6 +71,7 @@ KEYS: dict[str, Key] = {
     "output_path": Key((str,), None, "where decoded images go: a directory or one .png file"),
     "write_encode_data": Key((str, bool), None, "published name of output_path, used where that is absent"),
     "skip_existing": Key((bool,), False, "leave output files that exist as they are"),
+    "overwrite": Key((bool,), False, "encode, decode: replace output files that hold another image"),
     "adapt_steps": Key(
         (int,),
         0,
@@ -154,7 +155,7 @@ KEYS: dict[str, Key] = {
         (str,), "step", "learning rate: step falls by 1 % a validation, cosine to 0 at the end", ("step", "cosine")
     ),
     "warmup_steps": Key((int,), 0, "steps in which the learning rate rises to its largest", least=0),
-    "adam_beta2": Key(NUMBER, 0.999, "Adam's decay of the squared gradient", least=0.0, most=0.99999),
+    "adam_beta2": Key(NUMBER, 0.999, "Adam's decay of the squared gradient; soap has its own", least=0.0, most=0.99999),
     "bfloat16_steps": Key((int,), 0, "first steps whose network is computed in bfloat16: faster, less exact", least=0),
     "compiled": Key((bool,), False, "compile the computation of a step: faster on a GPU, some time at the start"),
     "gradient_clip": Key(NUMBER, 0.0, "largest norm of the gradient; 0: not limited", least=0.0),
@@ -172,7 +173,9 @@ KEYS: dict[str, Key] = {
     "calibration_data": Key(
         PATHS, None, "images that freezing looks at; default: train_data, else built-in photographs"
     ),
-    "frozen_path": Key((str,), None, "where mode freeze writes the model; default: beside the checkpoint"),
+    "frozen_path": Key(
+        (str,), None, "where mode freeze writes the model, a file or a directory; default: beside the checkpoint"
+    ),
 }
 
 

@@ -52,7 +52,7 @@ def run(task: AnalyzeTask) -> int:
     """Write each image's pictures and table; failures are listed at the end. Returns the exit status."""
     files = find_images(task.sources)
     failures = []
-    folders = output_paths(files, task.sources, task.target, "")
+    folders = output_paths(files, task.sources, task.target, "", into_directory=True)
     for path, folder in tqdm(list(zip(files, folders, strict=True)), unit="image", disable=None):
         try:
             _analyze(path, folder, task)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import torch
 from easydict import EasyDict
 
 from coders.backends import Backend, backend_for, device_of
@@ -30,6 +31,8 @@ def task_of(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
     Raises RequestError where a key is missing or does not fit the task.
     """
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
     if config.mode is None:
         raise RequestError("mode is missing; set it to train, debug, validate, test or freeze")
     if config.mode != "test":
@@ -92,6 +95,7 @@ def _encode(config: EasyDict, notes: Notes) -> Callable[[], int]:
         turn=config.turn,
         verify=config.verify,
         skip_existing=config.skip_existing,
+        overwrite=config.overwrite,
         pixel_limit=config.pixel_limit,
     )
     return partial(encode.run, task)
@@ -112,6 +116,7 @@ def _decode(config: EasyDict, notes: Notes) -> Callable[[], int]:
         height=config.H,
         width=config.W,
         skip_existing=config.skip_existing,
+        overwrite=config.overwrite,
         pixel_limit=config.pixel_limit,
     )
     return partial(decode.run, task)
@@ -131,12 +136,15 @@ def _measure(config: EasyDict, notes: Notes) -> Callable[[], int]:
 def _freeze(config: EasyDict, notes: Notes) -> Callable[[], int]:
     required(config, "checkpoint_file", "give the checkpoint to freeze")
     checkpoint = find_checkpoint(single(config, "checkpoint_file"), config.exp_name)
-    target = config.frozen_path or str(checkpoint.with_name(checkpoint.name.split(".")[0] + ".safetensors"))
+    name = checkpoint.name.split(".")[0] + ".safetensors"
+    target = checkpoint.with_name(name) if config.frozen_path is None else Path(config.frozen_path).expanduser()
+    if target.is_dir() or is_directory(str(config.frozen_path)):
+        target = target / name
     return partial(
         freeze.run,
         freeze.FreezeTask(
             checkpoint,
-            Path(target).expanduser(),
+            target,
             config.calibration_data or config.train_data,
             {name: config[name] for name in CHANCES if name in config.given},
         ),

@@ -33,12 +33,13 @@ def evaluate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
     task = evaluate.EvaluateTask(
         sources=required(config, "test_data", "give the images to evaluate: folders, each of them a data set"),
-        results=Path(config.results_path or RESULTS),
-        target=Path(config.output_path or REPORT),
+        results=Path(config.results_path or RESULTS).expanduser(),
+        target=Path(config.output_path or REPORT).expanduser(),
         codecs=names_of(config, "codecs", [*CODECS, OURS]),
         orders=names_of(config, "orders", SCANS),
         models=_model_choices(config),
         experiment=config.exp_name,
+        calibration=config.calibration_data,
         devices=_devices(config.device),
         workers=config.num_workers,
         threads=config.num_threads,
@@ -62,7 +63,7 @@ def analyze_task(config: EasyDict, scan: Scan, models: ModelChoice) -> Callable[
 
     task = analyze.AnalyzeTask(
         sources=required(config, "test_data", "give the images to analyze: a file, a directory or a list"),
-        target=Path(required(config, "output_path", "give a directory for the pictures and tables")),
+        target=Path(required(config, "output_path", "give a directory for the pictures and tables")).expanduser(),
         scan=scan,
         models=models,
         backend=backend_for(device_of(config.device), config.num_threads),
@@ -76,7 +77,9 @@ def analyze_task(config: EasyDict, scan: Scan, models: ModelChoice) -> Callable[
 def tables_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
     from utils.tasks import tables
 
-    task = tables.TablesTask(Path(config.results_path or "results"), Path(config.output_path or "README.md"))
+    task = tables.TablesTask(
+        Path(config.results_path or "results").expanduser(), Path(config.output_path or "README.md").expanduser()
+    )
     return partial(tables.run, task)
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from coders.backends import Backend
 from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture
+from coders.picture import Picture, same_picture
+from datasets.pictures import read_picture
 from datasets.png import png_of
-from utils.errors import FormatError, InputError, RequestError
+from utils.errors import FormatError, InputError, P59Error, RequestError
 from utils.files import write_whole
 from utils.tasks.encode import ENDING, coding_of, names_file, output_paths
 from utils.tasks.files import conclude, run_files
@@ -22,7 +24,8 @@ from utils.tasks.report import say
 class DecodeTask:
     """Decode `source`, one .p59 file or a directory of them, into `target`: a directory or one file.
 
-    `height` and `width`, where given, must be those of every file.
+    `height` and `width`, where given, must be those of every file. An output that exists stays where it is the same
+    picture; another one is replaced only with `overwrite`.
     """
 
     source: Path
@@ -32,6 +35,7 @@ class DecodeTask:
     height: int | None = None
     width: int | None = None
     skip_existing: bool = False
+    overwrite: bool = False
     pixel_limit: int = PIXEL_LIMIT
     into_directory: bool = False
 
@@ -55,16 +59,32 @@ def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, 
     container = Container.from_bytes(data, task.pixel_limit)
     _check_size(container, task)
     picture = decode_picture(container, task.models.named, task.backend)
-    write_whole(output, png_of(picture))
+    if task.overwrite or not output.exists():
+        write_whole(output, png_of(picture))
+    elif not _holds(output, picture, task.pixel_limit):
+        raise InputError(
+            f"{str(output)!r} exists and is another picture; name another output_path, or replace it with "
+            "overwrite=true"
+        )
     pixels = container.height * container.width
     return pixels, picture.samples.size, len(data), *coding_of(container)
+
+
+def _holds(output: Path, picture: Picture, pixel_limit: int) -> bool:
+    """Whether an image file is the picture in everything that P59 keeps."""
+    try:
+        return same_picture(read_picture(output, pixel_limit), picture)
+    except P59Error:
+        return False
 
 
 def find_streams(source: Path) -> list[Path]:
     """The .p59 files of a path. Raises InputError where there are none."""
     if source.is_file():
         return [source]
-    found = sorted(file for file in source.rglob(f"*{ENDING}") if file.is_file()) if source.is_dir() else []
+    found = []
+    if source.is_dir():
+        found = sorted(file for file in source.rglob("*") if file.suffix.lower() == ENDING and file.is_file())
     if not found:
         what = "holds no .p59 file" if source.is_dir() else "does not exist"
         raise InputError(f"bitstream_path {str(source)!r} {what}; give a .p59 file or a directory of them")

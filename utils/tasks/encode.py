@@ -15,9 +15,9 @@ from coders.network_rows import Fit
 from coders.picture import Picture, same_picture
 from coders.planes import is_adapted
 from coders.scan import Scan
-from datasets.images import find_images
+from datasets.images import find_images, left_out
 from datasets.pictures import read_picture
-from utils.errors import LosslessError, RequestError
+from utils.errors import InputError, LosslessError, P59Error, RequestError
 from utils.files import write_whole
 from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
@@ -30,7 +30,8 @@ ENDING = ".p59"
 class EncodeTask:
     """Encode `sources` into `target`: a directory, or one file (see `names_file`); `fit` adapts the network to each.
 
-    With `turn` each is coded in the orientation that takes the fewest bits.
+    With `turn` each is coded in the orientation that takes the fewest bits. An output that exists is replaced where it
+    holds the same image, else only with `overwrite`.
     """
 
     sources: str | list[str]
@@ -42,6 +43,7 @@ class EncodeTask:
     turn: bool = True
     verify: bool = True
     skip_existing: bool = False
+    overwrite: bool = False
     pixel_limit: int = PIXEL_LIMIT
     into_directory: bool = False
 
@@ -52,15 +54,30 @@ def run(task: EncodeTask) -> int:
     outputs = output_paths(files, task.sources, task.target, ENDING, task.into_directory)
     if task.backend.note:
         say(task.backend.note)
+    for line in left_out(task.sources):
+        say(line)
     task.models.given()
     return conclude(run_files(partial(_encode_file, task), files, outputs, task.skip_existing, task.backend))
 
 
 def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str]:
     picture = read_picture(path, task.pixel_limit)
+    if output.exists() and not (task.overwrite or _holds(output, picture)):
+        raise InputError(
+            f"{str(output)!r} exists and does not hold this image; name another bitstream_path, or replace it with "
+            "overwrite=true"
+        )
     data, container = _encoded(picture, task)
     write_whole(output, data)
     return picture.height * picture.width, picture.samples.size, len(data), *coding_of(container)
+
+
+def _holds(output: Path, picture: Picture) -> bool:
+    """Whether a file is a .p59 of the picture: the same mode, size, palette, transparency and samples."""
+    try:
+        return Container.from_bytes(output.read_bytes()).pixels == picture.checksum
+    except (P59Error, OSError):
+        return False
 
 
 def coding_of(container: Container) -> tuple[str, str]:

@@ -44,6 +44,7 @@ class EvaluateTask:
     orders: tuple[str, ...] = tuple(SCANS)
     models: tuple[tuple[str, ...], ...] = ((),)
     experiment: str = "default"
+    calibration: str | list[str] | None = None
     devices: tuple[str, ...] = ("cpu",)
     workers: int | None = None
     threads: int | None = None
@@ -78,7 +79,7 @@ def _plan(task: EvaluateTask) -> Plan:
         sources=task.sources,
         codecs=_usable(task.codecs),
         orders=task.orders,
-        models=tuple(_model_files(names, task.experiment) for names in task.models),
+        models=tuple(_model_files(names, task) for names in task.models),
         devices=task.devices,
         workers=cores() if task.workers is None else task.workers,
         threads=task.threads or 1,
@@ -115,7 +116,7 @@ def _usable(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(usable)
 
 
-def _model_files(names: tuple[str, ...], experiment: str) -> ModelFiles:
+def _model_files(names: tuple[str, ...], task: EvaluateTask) -> ModelFiles:
     """Frozen model files of each order and number of channels."""
     files: ModelFiles = {order: {} for order in SCANS}
     if not names:
@@ -123,7 +124,7 @@ def _model_files(names: tuple[str, ...], experiment: str) -> ModelFiles:
             files[order][channels] = tuple(SHIPPED / file for file in shipped)
         return files
     for name in names:
-        chosen = chosen_model(find_checkpoint(name, experiment), partial(freeze_on, sources=None))
+        chosen = chosen_model(find_checkpoint(name, task.experiment), partial(freeze_on, sources=task.calibration))
         say(str(chosen))
         for paths in files.values():
             channels = chosen.model.description.channels

@@ -30,7 +30,10 @@ class Results:
 def run_files(
     work: Callable[[Path, Path], tuple], files: list[Path], outputs: list[Path], skip_existing: bool, backend: Backend
 ) -> Results:
-    """work(file, output) -> (pixels, subpixels, bytes, ...) for each file, as many at a time as the backend wants."""
+    """work(file, output) -> (pixels, subpixels, bytes, ...) for each file, as many at a time as the backend wants.
+
+    An interrupt shows what was done until then, and goes on.
+    """
     started, results = time.perf_counter(), Results()
 
     def one(paths: tuple[Path, Path]) -> list | str | None:
@@ -46,13 +49,19 @@ def run_files(
 
     pairs = list(zip(files, outputs, strict=True))
     with closing(together(one, pairs, backend)) as done:  # an interrupt here ends the threads now, not some time later
-        for result in tqdm(done, total=len(pairs), unit="image", disable=None):
-            if result is None:
-                results.skipped += 1
-            elif isinstance(result, str):
-                results.failures.append(result)
-            else:
-                results.rows.append(result)
+        try:
+            for result in tqdm(done, total=len(pairs), unit="image", disable=None):
+                if result is None:
+                    results.skipped += 1
+                elif isinstance(result, str):
+                    results.failures.append(result)
+                else:
+                    results.rows.append(result)
+        except KeyboardInterrupt:
+            results.seconds = time.perf_counter() - started
+            conclude(results)
+            say("skip_existing=true goes on after the files that are there")
+            raise
     results.seconds = time.perf_counter() - started
     return results
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from models.checkpoint import network_of, read_checkpoint, settings_of
 from models.model_file import model_to_bytes, read_model
 from models.store import ChosenModel
-from utils.errors import RequestError
+from utils.errors import ModelError, RequestError
 from utils.files import write_whole
 from utils.tasks.models import freeze_on
 from utils.tasks.report import say
@@ -29,15 +29,26 @@ class FreezeTask:
 
 def run(task: FreezeTask) -> int:
     """Returns the exit status. Raises RequestError where another model lies at `target`, which files may need."""
+    before = _fingerprint(task.target)
     payload = read_checkpoint(task.checkpoint)
     net = network_of(payload, task.checkpoint)
     model = freeze_on(net, settings_of(payload) | task.settings, task.calibration)
-    if not task.target.exists():
+    if before is None:
         write_whole(task.target, model_to_bytes(model, {"provenance": f"frozen from {task.checkpoint.name}"}))
-    elif read_model(task.target).fingerprint != model.fingerprint:
+    elif before != model.fingerprint:
         raise RequestError(
             f"{task.target} exists and is another model than this would be; what was coded with it needs it to be "
             "decoded: give another frozen_path, or move it away"
         )
     say(str(ChosenModel(model, task.target)))
     return 0
+
+
+def _fingerprint(target: Path) -> bytes | None:
+    """Of the model that a file is; None where there is no file. Raises RequestError for a file of another kind."""
+    if not target.exists():
+        return None
+    try:
+        return read_model(target).fingerprint
+    except ModelError as error:
+        raise RequestError(f"frozen_path {str(target)!r} exists and is no frozen model; give another one") from error

@@ -45,21 +45,23 @@ def run(task: MeasureTask) -> int:
             chosen = task.models.for_image(task.scan, task.backend, image)
             phase = best_placement(chosen.model, image, task.scan, task.backend, turn=False).phase
             frozen = task.backend.measure(image, chosen.model.phases[phase], task.scan).sum() / image.size
-            row = [path.name, image.shape[0] * image.shape[1]]
+            row = [path.name, image.shape[0] * image.shape[1], *[None] * len(BITS)]
             if chosen.net is not None:
                 taps = task.scan.taps(chosen.net.description.taps)
                 floats = image_bits(chosen.net.in_phase(phase), image, taps)
-                row += [floats[kind].sum() / image.size for kind in BITS]
+                row[2:] = [floats[kind].sum() / image.size for kind in BITS]
         except P59Error as error:
             failures.append(f"{path}: {error}")
             continue
         rows.append([*row, frozen])
     if rows:
-        kinds = [FLOAT_HEADERS[kind] for kind in BITS] if len(rows[0]) > 3 else []
-        means = [float(np.mean([row[column] for row in rows])) for column in range(2, len(rows[0]))]
+        columns = list(zip(*(row[2:] for row in rows), strict=True))
+        means = [None if None in column else float(np.mean(column)) for column in columns]
         rows.append([f"mean of {len(rows)}", sum(row[1] for row in rows), *means])
+        headers = ["image", "pixels", *(FLOAT_HEADERS[kind] for kind in BITS), "frozen, ideal"]
+        shown = [0, 1, *(2 + at for at, column in enumerate(columns) if any(bits is not None for bits in column))]
         say(f"bits per sub-pixel, {task.scan.name} order")
-        say(table(rows, ["image", "pixels", *kinds, "frozen, ideal"], ["", "", *[".5f"] * (len(kinds) + 1)]))
+        say(table([[row[at] for at in shown] for row in rows], [headers[at] for at in shown], [".5f"] * len(shown)))
     for failure in failures:
         complain(f"failed: {failure}")
     return 1 if failures else 0

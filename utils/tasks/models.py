@@ -46,7 +46,11 @@ class ModelChoice:
 
         def find() -> tuple[ChosenModel, ...]:
             paths = [find_checkpoint(name, self.experiment) for name in self.checkpoints]
-            return tuple(chosen_model(path, freezer) for path in paths)
+            found = tuple(chosen_model(path, freezer) for path in paths)
+            for chosen in found if self.calibration is not None else ():
+                if chosen.kept:
+                    say(f"calibration_data is ignored: {chosen.source} was frozen before; mode freeze makes another")
+            return found
 
         return self._remember("given", find)
 
@@ -125,4 +129,7 @@ def _with_channels(models: tuple[ChosenModel, ...], channels: int) -> tuple[Chos
 def freeze_on(net: ContextNet, settings: dict, sources: str | list[str] | None) -> FrozenModel:
     """Freeze a network, calibrated on the sources' images, or built-in ones where they are None, changed as those were
     that a run of these settings trained it on."""
-    return freeze(net, calibration_images(sources, net.description.channels, augmentation_of(settings)))
+    images, skipped = calibration_images(sources, net.description.channels, augmentation_of(settings))
+    for path, reason in skipped.items():
+        say(f"skipped calibration image {path}: {reason}")
+    return freeze(net, images)

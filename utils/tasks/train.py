@@ -17,6 +17,7 @@ from models.checkpoint import network_of, read_checkpoint
 from models.context_net import ContextNet, with_inputs_of
 from models.description import ModelDescription
 from models.specialty import Specialty
+from models.store import EXPERIMENTS
 from utils.distributed import Processes, joined
 from utils.errors import ModelError, RequestError
 from utils.experiment import Experiment
@@ -167,7 +168,8 @@ def _report_images(training: Training) -> None:
 
 def _conclude(training: Training, complete: bool) -> None:
     """What was reached, how fast, and what to do with it."""
-    experiment, name = training.experiment, shlex.quote(training.experiment.directory.name)
+    experiment, directory = training.experiment, training.experiment.directory
+    name = shlex.quote(str(directory.relative_to(EXPERIMENTS) if directory.is_relative_to(EXPERIMENTS) else directory))
     rate, waiting = training.speed()
     if rate:
         say(
