@@ -57,7 +57,7 @@ def device_of(requested: str) -> str:
     if requested == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = requested.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
+    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
         raise RequestError(f"device is {requested!r}; allowed are auto, cpu, cuda and cuda:<index>")
     if kind == "cuda":
         if not torch.cuda.is_available():

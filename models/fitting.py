@@ -27,7 +27,7 @@ from models.frozen import FrozenModel, rounding_half
 from models.mixture import bits_coded, mixture_of
 from models.neighbourhood import LEFT, TOP, Tap, pad_image
 from utils.device_memory import is_out_of_memory
-from utils.errors import DeviceMemoryError, StoppedError
+from utils.errors import DeviceMemoryError, P59Error, StoppedError
 from utils.schedule import warmup_cosine
 
 #: What one unit of a number is worth, chosen on validation images. Offsets: of the hidden layers for activations of 14
@@ -73,17 +73,26 @@ class Fitting:
         """An adaptation of `model` to `image` (H, W, C) uint8, whose contexts are read at `taps`.
 
         The same each time on the same machine and device with the same number of threads.
-        Raises StoppedError, and DeviceMemoryError where the device's memory does not suffice.
+        Raises StoppedError, and P59Error where the device fails, DeviceMemoryError where its memory does not suffice.
         """
         with _one_at_a_time, _threads(self.threads), torch.inference_mode(False), torch.enable_grad():
             try:
                 return self._fit(image, model, taps)
             except RuntimeError as error:
-                if not is_out_of_memory(error):
+                named = self._named(error)
+                if named is error:
                     raise
-                raise DeviceMemoryError(
-                    f"out of memory on {self.device} while fitting the network; free memory there, or use device=cpu"
-                ) from error
+                raise named from error
+
+    def _named(self, error: RuntimeError) -> Exception:
+        """What the user is told of an error of the device; on a CPU it is one of ours, and stays as it is."""
+        what = f"{self.device} while fitting the network"
+        if is_out_of_memory(error):
+            return DeviceMemoryError(f"out of memory on {what}; free memory there, or use device=cpu")
+        if self.device == "cpu":
+            return error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return P59Error(f"an error on {what} ({reason}); run it again, or use device=cpu")
 
     def _fit(self, image: np.ndarray, model: FrozenModel, taps: tuple[Tap, ...]) -> Adaptation:
         generator = torch.Generator().manual_seed(0)

@@ -35,6 +35,7 @@ __all__ = ["encoded", "other_model", "run"]  # fixtures
         ({"mode": "null"}, ["mode"]),
         ({"device": "gpu"}, ["device", "'gpu'", "cuda"]),
         ({"device": "cuda:x"}, ["device", "'cuda:x'"]),
+        ({"device": "cuda:²"}, ["device", "'cuda:²'"]),
         ({"test_data": "[]"}, ["test_data"]),
         ({"test_data": "[1]"}, ["test_data"]),
         ({"test_data": "absent.png"}, ["absent.png", "does not exist"]),

@@ -25,7 +25,7 @@ from models.frozen import FrozenNet
 from models.store import shipped_models
 from tests.helpers import ROOT, TINY, decode_image, random_adaptation, random_frozen, random_image, with_scales
 from utils.config import read_config
-from utils.errors import DeviceMemoryError, StoppedError
+from utils.errors import DeviceMemoryError, P59Error, StoppedError
 from utils.evaluation.jobs import Job
 from utils.evaluation.rows import read_rows
 
@@ -145,6 +145,20 @@ def test_short_memory_is_an_error_of_ours(monkeypatch):
     monkeypatch.setattr(fitting, "inputs_at", failing)
     with pytest.raises(DeviceMemoryError, match="while fitting"):
         fitted()
+
+
+def test_a_device_that_fails_is_an_error_of_ours(monkeypatch):
+    """On a CPU an error of PyTorch is a mistake of this program, and is shown as it is."""
+
+    def failing(*_):
+        raise RuntimeError("unspecified launch failure\nadvice")
+
+    monkeypatch.setattr(fitting, "inputs_at", failing)
+    model = random_frozen(TINY["west"])
+    with pytest.raises(RuntimeError, match="unspecified"):
+        Fitting(3)(random_image(20, 20), model, model.description.taps)
+    with pytest.raises(P59Error, match=r"^an error on meta while fitting the network \(unspecified launch failure\);"):
+        Fitting(3, device="meta")(random_image(20, 20), model, model.description.taps)
 
 
 def test_steps_whose_gradient_is_no_number_are_left_out(monkeypatch):

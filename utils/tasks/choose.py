@@ -157,6 +157,7 @@ def _demo(config: EasyDict, notes: Notes) -> Callable[[], int]:
         models=models_of(config),
         backend=backend_of(config, notes, "demo"),
         sources=config.test_data,
+        pixel_limit=config.pixel_limit,
     )
     return partial(demo.run, task)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from coders.backends import Backend
-from coders.container import Container
+from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture, encode_image
 from coders.scan import SCANS
 from datasets.builtin import demo_photographs
@@ -34,6 +34,7 @@ class DemoTask:
     models: ModelChoice
     backend: Backend
     sources: str | list[str] | None = None
+    pixel_limit: int = PIXEL_LIMIT
 
 
 def run(task: DemoTask) -> int:
@@ -52,7 +53,7 @@ def run(task: DemoTask) -> int:
 
 
 def _round_trip(path: Path, scan, task: DemoTask) -> list:
-    image = samples_of(open_image(path))
+    image = samples_of(open_image(path, task.pixel_limit), task.pixel_limit)
     encoded, decoded = (task.directory / scan.name / (path.stem + ending) for ending in (".p59", ".png"))
     started = time.perf_counter()
     model = task.models.for_image(scan, task.backend, image).model
@@ -61,11 +62,11 @@ def _round_trip(path: Path, scan, task: DemoTask) -> list:
 
     started = time.perf_counter()
     data = encoded.read_bytes()
-    picture = decode_picture(Container.from_bytes(data), task.models.named, task.backend)
+    picture = decode_picture(Container.from_bytes(data, task.pixel_limit), task.models.named, task.backend)
     write_whole(decoded, png_of(picture))
     decode_seconds = time.perf_counter() - started
 
-    same = np.array_equal(samples_of(open_image(decoded)), image)
+    same = np.array_equal(samples_of(open_image(decoded, task.pixel_limit), task.pixel_limit), image)
     verdict = "identical" if same else "DIFFERENT"
     bpsp = 8 * len(data) / image.size
     return [path.name, scan.name, _png_size(image), len(data), bpsp, encode_seconds, decode_seconds, verdict]
