@@ -33,7 +33,7 @@ def find_images(sources: str | list[str]) -> list[Path]:
         path = Path(source).expanduser()
         if path.is_dir():
             named = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_ENDINGS)
-            inside = sorted(file for file in named if not file.is_dir())
+            inside = sorted(file for file in named if is_file(file))
             if not inside:
                 raise InputError(
                     f"no image in directory {str(path)!r}; known endings: {' '.join(sorted(IMAGE_ENDINGS))}"
@@ -46,13 +46,21 @@ def find_images(sources: str | list[str]) -> list[Path]:
     return found
 
 
+def is_file(path: Path) -> bool:
+    """Whether something in a directory is to be read: a file, or a link to nothing, which the user shall know of."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
 def left_out(sources: str | list[str]) -> list[str]:
     """For people: how many files of which endings `find_images` left out, a line for each directory that has some."""
     lines = []
     for source in [sources] if isinstance(sources, str | Path) else sources:
         path = Path(source).expanduser()
         others = (file for file in path.rglob("*") if file.suffix.lower() not in IMAGE_ENDINGS and file.is_file())
-        counts = Counter(file.suffix.lower() or "no ending" for file in others) if path.is_dir() else {}
+        counts = Counter(file.suffix.lower() or "no ending" for file in others) if path.is_dir() else Counter()
+        linked = sum(file.is_symlink() and file.is_dir() for file in path.rglob("*"))
+        if linked:
+            lines.append(f"{path}: {linked} linked directories in it are not searched; name them to have them searched")
         if counts:
             named = ", ".join(f"{count} {ending}" for ending, count in sorted(counts.items()))
             lines.append(f"{path}: {named} not taken for images by their endings; name a file to have it read anyway")

@@ -30,6 +30,8 @@ DIRECT_MODES = ("1", "L", "LA", "RGB", "RGBA", "P")
 WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 #: Levels of gray that Pillow scales to 0 to 255 in a PNG file, but not the transparent one; by its raw mode.
 FEW_LEVELS = {"L;2": 4, "L;4": 16}
+#: TIFF's field that says how the stored rows are to be turned; 1: not at all.
+TIFF_ORIENTATION = 274
 ALLOWED = "1, L, LA, P, RGB, RGBA and 16-bit gray or colour"
 
 
@@ -49,11 +51,16 @@ def picture_of(image: Image.Image) -> Picture:
     """
     mode = image.mode
     if getattr(image, "is_animated", False):
-        raise InputError(f"image has {image.n_frames} frames, one is coded; save its frames as images of their own")
+        raise InputError(
+            f"image has {image.n_frames} frames, one is coded; save its frames apart (in Pillow: frame.copy())"
+        )
     if mode not in DIRECT_MODES + WIDE_MODES:
         raise InputError(f"image mode {mode} is not coded, {ALLOWED} are; convert it first, for example to RGB")
     if not image.width or not image.height:
         raise InputError(f"image of {image.height}x{image.width} pixels holds nothing; give one with pixels")
+    turned = image.tag_v2.get(TIFF_ORIENTATION, 1) if image.format == "TIFF" else 1
+    if turned != 1:  # Pillow turns it on loading, some of them wrongly, and forgets the tag
+        raise InputError(f"TIFF image is stored turned (its tag Orientation is {turned}); save it upright")
     deep = deep_samples(image)
     if deep is not None:
         return picture_of_samples(deep, *_extras(image))
@@ -81,13 +88,13 @@ def picture_of_samples(
     samples: np.ndarray, transparency: bytes | None = None, metadata: tuple[tuple[bytes, bytes], ...] = ()
 ) -> Picture:
     """The picture of an array (H, W) or (H, W, C), uint8 or uint16, C from 1 to 4: gray, gray and alpha, RGB, RGBA."""
+    given = f"array {samples.shape} {samples.dtype}"
+    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     if samples.ndim == 2:
         samples = samples[:, :, None]
     key = (samples.shape[-1], str(samples.dtype))
     if samples.ndim != 3 or not samples.size or key not in MODE_OF_ARRAY:
-        raise InputError(
-            f"array {samples.shape} {samples.dtype} is no image; give (H, W) or (H, W, 1 to 4) of uint8 or uint16"
-        )
+        raise InputError(f"{given} is no image; give (H, W) or (H, W, 1 to 4) of uint8 or uint16")
     return Picture(MODE_NAMED[MODE_OF_ARRAY[key]], np.ascontiguousarray(samples), b"", transparency, metadata)
 
 

@@ -63,17 +63,16 @@ class ChosenModel:
 
 
 def find_checkpoint(name: str, experiment: str) -> Path:
-    """The file `checkpoint_file` means: a path, or a bare name in the experiment's checkpoints.
+    """The file `checkpoint_file` means: a bare name in the experiment's checkpoints, or a path.
 
     Where a checkpoint of that bare name is not there, `model_best.pth.tar` is, which the published code always tests.
     """
     path = Path(name).expanduser()
-    if path.is_file():
-        return path
     inside = EXPERIMENTS / experiment / "checkpoints"
-    candidates = (inside / name, inside / "model_best.pth.tar") if name.endswith(".pth.tar") else (inside / name,)
-    for candidate in candidates:
-        if path.name == name and candidate.is_file():
+    bare = path.name == name
+    fallback = [inside / "model_best.pth.tar"] if bare and name.endswith(".pth.tar") else []
+    for candidate in ([inside / name] if bare else []) + [path] + fallback:
+        if candidate.is_file():
             return candidate
     raise ModelError(f"checkpoint_file {name!r} does not exist, neither as a path nor in {inside}; give a model file")
 

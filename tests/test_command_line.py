@@ -14,6 +14,7 @@ from tests.command_line_cases import CONFIGS, ENCODE, checkpoint, encoded, files
 from tests.helpers import random_image
 from utils.config import read_config
 from utils.tasks import choose
+from utils.tasks.report import table
 
 __all__ = ["encoded", "run"]  # fixtures
 
@@ -188,3 +189,28 @@ def test_a_kept_frozen_form_and_a_wrong_name_are_named(run, tmp_path):
     assert run("measure.json", checkpoint_file="checkpoint.pth.tar", **use) == 0, "the published code's way"
     assert run("measure.json", checkpoint_file="rgb_5.safetensors", **use) == 2
     run.says_once("rgb_5.safetensors", "does not exist")
+
+
+def test_the_experiments_model_goes_before_a_file_here(run, tmp_path):
+    inside = tmp_path / "experiments/mine/checkpoints/model.safetensors"
+    inside.parent.mkdir(parents=True)
+    for path, name in ((inside, "rgb"), (tmp_path / "model.safetensors", "rgb_01"), (tmp_path / "here", "rgb_02")):
+        path.write_bytes((SHIPPED / f"{name}.safetensors").read_bytes())
+    save(tmp_path / "a.png", photograph())
+    for name, taken in (("model.safetensors", "rgb"), ("./model.safetensors", "rgb_01"), ("here", "rgb_02")):
+        assert run("measure.json", test_data="a.png", exp_name="mine", checkpoint_file=name) == 0
+        assert read_model(SHIPPED / f"{taken}.safetensors").name in run.out
+
+
+def test_gray_values_stored_as_rgb_need_a_gray_model_only(run, tmp_path):
+    image = np.repeat(photograph()[:, :, :1], 3, 2)
+    save(tmp_path / "a.png", image)
+    gray = SHIPPED / "gray.safetensors"
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="o/", checkpoint_file=gray) == 0
+    assert run("decode.json", bitstream_path="o/", output_path="r/", checkpoint_file=gray) == 0
+    np.testing.assert_array_equal(load(tmp_path / "r/a.png"), image)
+
+
+def test_a_fingerprint_that_looks_like_a_number_is_shown_as_it_is():
+    shown = table([["a", 1234, 0.5, "0e493286"], ["2e3", 5, 1.25, ""]], ["f", "n", "x", "m"], ["", "", ".3f", ""])
+    assert all(text in shown for text in ("0e493286", "2e3", "1,234", "0.500", "1.250"))

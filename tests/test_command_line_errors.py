@@ -210,8 +210,8 @@ def test_height_and_width_must_agree_with_the_file(run, tmp_path, encoded):
 
 
 def test_images_of_other_channels_than_the_model(run, tmp_path):
-    save(tmp_path / "colour.png", photograph(16, 16))
-    save(tmp_path / "gray.png", photograph(16, 16)[:, :, :1])
+    save(tmp_path / "colour.png", photograph())
+    save(tmp_path / "gray.png", photograph()[:, :, :1])
     gray, rgb = SHIPPED / "gray.safetensors", SHIPPED / "rgb.safetensors"
     for config, target in (("encode_wavefront.json", {"bitstream_path": "out"}), ("measure.json", {})):
         assert run(config, test_data="colour.png", checkpoint_file=gray, **target) == 1

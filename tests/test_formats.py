@@ -387,3 +387,20 @@ def test_pixel_limit_is_checked_before_loading(tmp_path):
     (tmp_path / "a.png").write_bytes(pillow(Image.new("1", (4000, 4000))))
     with pytest.raises(InputError, match="raise pixel_limit"):
         read_picture(tmp_path / "a.png", 1000)
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 6, 8])
+@pytest.mark.parametrize("shape", [(4, 7), (4, 7, 3)])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_tiff_that_is_stored_turned_is_refused(tmp_path, kind, shape, orientation):
+    """Pillow would turn the samples, in some modes wrongly, and forget the tag."""
+    samples = np.random.default_rng(0).integers(0, 255, shape).astype(kind)
+    image = Image.fromarray(samples) if kind == np.uint8 or len(shape) == 2 else None
+    path = tmp_path / "a.tif"
+    if image is not None:
+        image.save(path, tiffinfo={274: orientation})
+    else:
+        tifffile = pytest.importorskip("tifffile")
+        tifffile.imwrite(path, samples, photometric="rgb", extratags=[(274, 3, 1, orientation, True)])
+    with pytest.raises(InputError, match="stored turned"):
+        read_picture(path)

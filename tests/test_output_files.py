@@ -199,3 +199,36 @@ def test_file_names_as_long_as_allowed(run, tmp_path, name):
 
 
 # As a process of its own.
+
+
+def test_links_and_pipes_in_a_directory(run, tmp_path):
+    """Links to nothing are failures, pipes are not read, linked directories are named."""
+    save(tmp_path / "photos/a.png", photograph(16, 16))
+    save(tmp_path / "elsewhere/c.png", photograph(16, 16))
+    os.mkfifo(tmp_path / "photos/pipe.png")
+    (tmp_path / "photos/broken.png").symlink_to("nowhere.png")
+    (tmp_path / "photos/more").symlink_to(tmp_path / "elsewhere")
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out") == 1
+    run.says_once("broken.png")
+    assert "1 linked directories" in run.out
+    assert files_in(tmp_path / "out") == ["a.p59"]
+    (tmp_path / "out/b.p59").symlink_to("nowhere.p59")
+    assert run("decode.json", bitstream_path="out", output_path="restored") == 1
+    run.says_once("b.p59")
+    assert files_in(tmp_path / "restored") == ["a.png"]
+
+
+def test_both_inputs_of_one_output_are_named(run, tmp_path):
+    for folder in ("x", "y"):
+        save(tmp_path / folder / "a.png", photograph(16, 16))
+    assert run("encode_wavefront.json", test_data='["x", "y"]', bitstream_path="out") == 2
+    run.says_once("x/a.png", "y/a.png")
+
+
+@pytest.mark.parametrize("key", ["test_data", "bitstream_path", "checkpoint_file"])
+def test_an_empty_value_is_refused(run, tmp_path, key):
+    save(tmp_path / "a.png", photograph(16, 16))
+    request = {"test_data": "a.png", "bitstream_path": "out/"} | {key: ""}
+    assert run("encode_wavefront.json", **request) == 2
+    run.says_once(key, "is empty")
+    assert files_in(tmp_path) == ["a.png"]

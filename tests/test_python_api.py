@@ -236,3 +236,11 @@ def test_errors_of_saving_are_oserrors():
         saved(Image.new("CMYK", (2, 2)))
     with pytest.raises(OSError, match="spiral"):
         saved(Image.new("L", (2, 2)), order="spiral")
+
+
+def test_arrays_of_the_other_byte_order():
+    pixels = np.arange(30, dtype=np.uint16).reshape(5, 6) * 1000
+    for order in "<>":
+        np.testing.assert_array_equal(p59.decode_array(p59.encode(pixels.astype(f"{order}u2"))), pixels)
+    with pytest.raises(p59.InputError, match=r"array \(5, 6\) >u4"):
+        p59.encode(pixels.astype(">u4"))

@@ -240,8 +240,10 @@ def _checked(name: str, value: Any) -> Any:
     if value is None:
         return key.default
     if not isinstance(value, key.types) or (isinstance(value, bool) and bool not in key.types):
-        kinds = " or ".join(kind.__name__ for kind in key.types)
+        kinds = " or ".join("true, false" if kind is bool else kind.__name__ for kind in key.types)
         raise RequestError(f"{name} is {value!r}; it takes {kinds}: {key.help}")
+    if value == "" or (isinstance(value, list) and "" in value):
+        raise RequestError(f"{name} is empty; leave the key out, or give {key.help}")
     if isinstance(value, list) and not (value and all(isinstance(item, str) for item in value)):
         raise RequestError(f"{name} is {value!r}; a list holds paths: {key.help}")
     if key.allowed and value not in key.allowed:

@@ -63,7 +63,9 @@ class Experiment:
         Raises RequestError where there is none, ModelError where it is of another kind or another model.
         """
         if not self.last.is_file():
-            raise RequestError(f"resume_training is true, but {self.last} does not exist; remove it to begin a run")
+            raise RequestError(
+                f"resume_training is true, but {self.last} does not exist; leave resume_training out to begin a run"
+            )
         payload = read_checkpoint(self.last)
         if not isinstance(payload.get("settings"), dict) or not isinstance(payload.get("progress"), dict):
             raise ModelError(f"{self.last} holds no state to resume from; give it as initial_weights of a new exp_name")

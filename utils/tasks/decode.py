@@ -10,6 +10,7 @@ from coders.backends import Backend
 from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture
 from coders.picture import Picture, same_picture
+from datasets.images import is_file
 from datasets.pictures import read_picture
 from datasets.png import png_of
 from utils.errors import FormatError, InputError, P59Error, RequestError
@@ -84,7 +85,7 @@ def find_streams(source: Path) -> list[Path]:
         return [source]
     found = []
     if source.is_dir():
-        found = sorted(file for file in source.rglob("*") if file.suffix.lower() == ENDING and file.is_file())
+        found = sorted(file for file in source.rglob("*") if file.suffix.lower() == ENDING and is_file(file))
     if not found:
         what = "holds no .p59 file" if source.is_dir() else "does not exist"
         raise InputError(f"bitstream_path {str(source)!r} {what}; give a .p59 file or a directory of them")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from coders.backends import Backend
 from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture, encode_picture, models_named, scan_named
@@ -92,13 +94,21 @@ def coding_of(container: Container) -> tuple[str, str]:
 
 def _encoded(picture: Picture, task: EncodeTask) -> tuple[bytes, Container]:
     """The file, verified where that is asked for, and the same parsed."""
-    task.models.check(3 if picture.mode.name.startswith("RGB") else 1)
+    task.models.check(_colours(picture))
     network = partial(task.models.network, task.scan, task.backend)
     data = encode_picture(picture, network, task.scan, task.backend, task.fit, task.turn)
     container = Container.from_bytes(data, task.pixel_limit)
     if task.verify and not same_picture(decode_picture(container, task.models.named, task.backend), picture):
         raise LosslessError("the file just encoded does not decode to the image; report this as a bug")
     return data, container
+
+
+def _colours(picture: Picture) -> int:
+    """Channels that the picture's colours need: 3, or 1 for gray, also where it is stored as RGB."""
+    if not picture.mode.name.startswith("RGB"):
+        return 1
+    red, green, blue = (picture.samples[:, :, channel] for channel in range(3))
+    return 1 if np.array_equal(red, green) and np.array_equal(green, blue) else 3
 
 
 def names_file(target: Path, into_directory: bool) -> bool:
@@ -134,15 +144,19 @@ def _outputs_inside(files: list[Path], sources: str | list[str], target: Path, e
     inside = [Path(file.name) if path == Path() else path for file, path in zip(files, inside, strict=True)]
     stems = Counter(_key(path.with_suffix("")) for path in inside)
     outputs: dict[str, Path] = {}
+    inputs: dict[Path, Path] = {}
     for file, path in zip(files, inside, strict=True):
         alone = stems[_key(path.with_suffix(""))] == 1
         output = target / (path.with_suffix(ending) if alone else path.with_name(path.name + ending))
         if outputs.get(_key(output)) == output:
-            raise RequestError(f"{file} and another input would both be written to {output}; encode them apart")
+            raise RequestError(
+                f"{file} and {inputs[output]} would both be written to {output}; rename one, or encode them apart"
+            )
         number, plain = 2, output
         while _key(output) in outputs:
             output, number = plain.with_name(f"{path.name}~{number}{ending}"), number + 1
         outputs[_key(output)] = output
+        inputs[output] = file
     return list(outputs.values())
 
 

@@ -59,7 +59,8 @@ def run_files(
                     results.rows.append(result)
         except KeyboardInterrupt:
             results.seconds = time.perf_counter() - started
-            conclude(results)
+            if results.rows or results.failures or results.skipped:
+                conclude(results)
             say("skip_existing=true goes on after the files that are there")
             raise
     results.seconds = time.perf_counter() - started

@@ -21,8 +21,11 @@ def complain(line: str) -> None:
 
 
 def table(rows: Sequence[Sequence], headers: Sequence[str], formats: Sequence[str]) -> str:
-    """A plain table; `formats` are tabulate's number formats, "" for text."""
-    return tabulate(rows, headers, tablefmt="simple", floatfmt=tuple(formats), intfmt=",")
+    """A plain table; `formats` are tabulate's number formats, "" for text, which stays as it is: 0e49 is no number."""
+    texts = [at for at in range(len(headers)) if any(isinstance(row[at], str) for row in rows)]
+    return tabulate(
+        rows, headers, tablefmt="simple", floatfmt=tuple(formats), intfmt=",", disable_numparse=texts or False
+    )
 
 
 def timing_row(name: str, pixels: int, subpixels: int, size: int, seconds: float, *rest) -> list:
