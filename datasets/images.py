@@ -52,13 +52,15 @@ def is_file(path: Path) -> bool:
 
 
 def left_out(sources: str | list[str]) -> list[str]:
-    """For people: how many files of which endings `find_images` left out, a line for each directory that has some."""
+    """For people: linked directories and files, by their endings, that `find_images` left out of each directory."""
     lines = []
     for source in [sources] if isinstance(sources, str | Path) else sources:
-        path = Path(source).expanduser()
-        others = (file for file in path.rglob("*") if file.suffix.lower() not in IMAGE_ENDINGS and file.is_file())
-        counts = Counter(file.suffix.lower() or "no ending" for file in others) if path.is_dir() else Counter()
-        linked = sum(file.is_symlink() and file.is_dir() for file in path.rglob("*"))
+        path, linked, counts = Path(source).expanduser(), 0, Counter()
+        for file in path.rglob("*") if path.is_dir() else ():
+            if file.is_symlink() and file.is_dir():
+                linked += 1
+            elif file.suffix.lower() not in IMAGE_ENDINGS and file.is_file():
+                counts[file.suffix.lower() or "no ending"] += 1
         if linked:
             lines.append(f"{path}: {linked} linked directories in it are not searched; name them to have them searched")
         if counts:
