@@ -9,7 +9,6 @@ Importing this module registers the plugin: then Image.open("x.p59") and image.s
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Sequence
 from functools import cache, partial
@@ -31,6 +30,7 @@ from models.fitting import MOST_STEPS, Fitting
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import read_model
 from models.store import model_for_file, shipped_models
+from utils.arguments import flag, whole_number
 from utils.errors import FormatError, InputError, LosslessError, ModelError, P59Error, RequestError
 
 __all__ = [
@@ -87,8 +87,9 @@ def encode(
     """
     if not isinstance(order, str) or order not in SCANS:
         raise RequestError(f"order is {order!r}; allowed are {', '.join(SCANS)}")
-    steps, pixel_limit = _whole("adapt_steps", adapt_steps, 0, MOST_STEPS), _whole("pixel_limit", pixel_limit, 1)
-    turn, verify = _flag("turn", turn), _flag("verify", verify)
+    steps = whole_number("adapt_steps", adapt_steps, 0, MOST_STEPS)
+    pixel_limit = whole_number("pixel_limit", pixel_limit, 1)
+    turn, verify = flag("turn", turn), flag("verify", verify)
     given, backend = _given(model), _backend(device, threads)
     picture = _picture(image, pixel_limit)
 
@@ -171,7 +172,7 @@ def _picture(image: AnyImage, pixel_limit: int) -> Picture:
 def _picture_in(data: bytes, model: AnyModels | None, threads: int | None, device: str, pixel_limit: int) -> Picture:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise FormatError(f"data is a {type(data).__name__}; give the bytes of a .p59 file")
-    container = Container.from_bytes(bytes(data), _whole("pixel_limit", pixel_limit, 1))
+    container = Container.from_bytes(bytes(data), whole_number("pixel_limit", pixel_limit, 1))
     return _decoded(container, _given(model), _backend(device, threads))
 
 
@@ -206,26 +207,8 @@ def _model(model: AnyModel) -> FrozenModel:
         raise ModelError(f"model {str(model)!r} cannot be read ({error}); give a model's file") from error
 
 
-def _whole(name: str, value: int, least: int, most: int | None = None) -> int:
-    """An argument that must be a whole number of `least` to `most`."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or number < least or (most is not None and number > most):
-        allowed = f"of at least {least}" if most is None else f"of {least} to {most}"
-        raise RequestError(f"{name} is {value!r}; it must be a whole number {allowed}")
-    return number
-
-
-def _flag(name: str, value: bool) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise RequestError(f"{name} is {value!r}; it must be True or False")
-    return bool(value)
-
-
 def _threads(threads: int | None) -> int | None:
-    return None if threads is None else _whole("threads", threads, 1, MOST_THREADS)
+    return None if threads is None else whole_number("threads", threads, 1, MOST_THREADS)
 
 
 def _device(device: str) -> str:

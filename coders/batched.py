@@ -28,7 +28,7 @@ from coders.scan import Scan
 from coders.steps import StepCoder, Turns
 from models.frozen import FrozenModel
 from utils.device_memory import is_out_of_memory
-from utils.errors import DeviceMemoryError, P59Error, StoppedError
+from utils.errors import DeviceMemoryError, P59Error, StoppedError, reason_of
 
 #: Where so many families are on the device when another comes, those that have no image leave it: without the kernel
 #: each image may bring an adapted model.
@@ -236,8 +236,7 @@ class BatchedCoder:
             purpose = f" for model {model.name}" if model else ""
             named = DeviceMemoryError(f"out of memory on {self._device}{purpose}; free memory there, or use device=cpu")
         else:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]  # what follows is advice for programmers
-            named = P59Error(f"device {self._device} failed ({reason}); run it again, or use device=cpu")
+            named = P59Error(f"device {self._device} failed ({reason_of(error)}); run it again, or use device=cpu")
         named.__cause__ = error
         return named
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.images import read_image
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 
 #: Pillow's modes that convert to 8-bit RGB or gray without losing what the network should learn.
 MODES_OF_8_BITS = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "La", "RGBa"))
@@ -43,7 +43,7 @@ class ImageSet:
                 with Image.open(path) as header:
                     (width, height), mode, format_name = header.size, header.mode, header.format
             except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-                self.skipped[path] = f"cannot be read ({_brief(error)})"
+                self.skipped[path] = f"cannot be read ({reason_of(error)})"
                 continue
             if min(width, height) < smallest:
                 self.skipped[path] = f"{width}x{height} pixels are smaller than the patch of {smallest}x{smallest}"
@@ -69,7 +69,7 @@ class ImageSet:
             try:
                 image = read_image(path, self.channels)
             except InputError as error:
-                self.skipped[path] = f"cannot be read ({_brief(error.__cause__ or error)})"
+                self.skipped[path] = f"cannot be read ({reason_of(error.__cause__ or error)})"
                 raise
             if image.size < self._room:
                 self._room -= image.size
@@ -118,7 +118,3 @@ class ImageSet:
 @lru_cache(4)
 def _permutation(seed: int, a_pass: int, count: int) -> np.ndarray:
     return np.random.default_rng([seed, 0, a_pass]).permutation(count)
-
-
-def _brief(error: BaseException) -> str:
-    return type(error).__name__ if not str(error) else str(error).splitlines()[0]

@@ -9,7 +9,7 @@ import torch
 from models.context_net import ContextNet
 from models.description import PUBLISHED, ModelDescription
 from models.neighbourhood import CAUSAL_TAPS
-from utils.errors import ModelError
+from utils.errors import ModelError, reason_of
 
 PUBLISHED_LAYER = "entropy.model.get_wms.{}."
 #: Row and column of the current pixel in the kernel of 5x5.
@@ -21,9 +21,9 @@ def read_checkpoint(path: Path) -> dict:
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch's reader raises almost anything on bytes that are no checkpoint
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"checkpoint {str(path)!r} cannot be read ({reason}); give a .pth.tar that P59 or the published code wrote"
+            f"checkpoint {str(path)!r} cannot be read ({reason_of(error)}); "
+            "give a .pth.tar that P59 or the published code wrote"
         ) from error
     if not isinstance(payload, dict) or not isinstance(payload.get("state_dict"), dict):
         raise ModelError(
@@ -42,8 +42,9 @@ def network_of(payload: dict, path: Path) -> ContextNet:
             return net
         return _published_network(state)
     except (KeyError, ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"checkpoint {str(path)!r}: weights do not fit ({reason}); give another checkpoint") from error
+        raise ModelError(
+            f"checkpoint {str(path)!r}: weights do not fit ({reason_of(error)}); give another checkpoint"
+        ) from error
 
 
 def settings_of(payload: dict) -> dict:

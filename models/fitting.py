@@ -27,7 +27,7 @@ from models.frozen import FrozenModel, rounding_half
 from models.mixture import bits_coded, mixture_of
 from models.neighbourhood import LEFT, TOP, Tap, pad_image
 from utils.device_memory import is_out_of_memory
-from utils.errors import DeviceMemoryError, P59Error, StoppedError
+from utils.errors import DeviceMemoryError, P59Error, StoppedError, reason_of
 from utils.schedule import warmup_cosine
 
 #: What one unit of a number is worth, chosen on validation images. Offsets: of the hidden layers for activations of 14
@@ -91,8 +91,7 @@ class Fitting:
             return DeviceMemoryError(f"out of memory on {what}; free memory there, or use device=cpu")
         if self.device == "cpu":
             return error
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return P59Error(f"an error on {what} ({reason}); run it again, or use device=cpu")
+        return P59Error(f"an error on {what} ({reason_of(error)}); run it again, or use device=cpu")
 
     def _fit(self, image: np.ndarray, model: FrozenModel, taps: tuple[Tap, ...]) -> Adaptation:
         generator = torch.Generator().manual_seed(0)

@@ -39,3 +39,8 @@ class DeviceMemoryError(P59Error):
 
 class StoppedError(P59Error):
     """Coding was stopped from another thread."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of an exception's text, or its type where it has none: the rest is for programmers."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -18,7 +18,7 @@ from datasets.training_samples import RotatingPool, Sample, batches
 from models.context_net import ContextNet, integer_inputs
 from models.mixture import BITS, mixture_of
 from utils.distributed import Processes
-from utils.errors import P59Error, RequestError
+from utils.errors import P59Error, RequestError, reason_of
 from utils.experiment import Experiment
 from utils.learning_log import LogRow, curves_png, log_tsv
 from utils.stopping import StopRequest
@@ -137,9 +137,8 @@ class Training:
         except Exception as error:
             if not self.settings.compiled or not _is_the_compilers(error):
                 raise
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise RequestError(
-                f"compiled is true, but PyTorch's compiler fails here ({reason}); set it to false"
+                f"compiled is true, but PyTorch's compiler fails here ({reason_of(error)}); set it to false"
             ) from error
         return bits * self.weight, None
 

@@ -64,7 +64,7 @@ def run(task: EncodeTask) -> int:
 
 def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str]:
     picture = read_picture(path, task.pixel_limit)
-    if output.exists() and not (task.overwrite or _holds(output, picture)):
+    if output.exists() and not (task.overwrite or _holds(output, picture, task.pixel_limit)):
         raise InputError(
             f"{str(output)!r} exists and does not hold this image; name another bitstream_path, or replace it with "
             "overwrite=true"
@@ -74,10 +74,10 @@ def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, 
     return picture.height * picture.width, picture.samples.size, len(data), *coding_of(container)
 
 
-def _holds(output: Path, picture: Picture) -> bool:
+def _holds(output: Path, picture: Picture, pixel_limit: int) -> bool:
     """Whether a file is a .p59 of the picture: the same mode, size, palette, transparency and samples."""
     try:
-        return Container.from_bytes(output.read_bytes()).pixels == picture.checksum
+        return Container.from_bytes(output.read_bytes(), pixel_limit).pixels == picture.checksum
     except (P59Error, OSError):
         return False
 
@@ -144,19 +144,18 @@ def _outputs_inside(files: list[Path], sources: str | list[str], target: Path, e
     inside = [Path(file.name) if path == Path() else path for file, path in zip(files, inside, strict=True)]
     stems = Counter(_key(path.with_suffix("")) for path in inside)
     outputs: dict[str, Path] = {}
-    inputs: dict[Path, Path] = {}
     for file, path in zip(files, inside, strict=True):
         alone = stems[_key(path.with_suffix(""))] == 1
         output = target / (path.with_suffix(ending) if alone else path.with_name(path.name + ending))
         if outputs.get(_key(output)) == output:
+            other = files[list(outputs).index(_key(output))]
             raise RequestError(
-                f"{file} and {inputs[output]} would both be written to {output}; rename one, or encode them apart"
+                f"{file} and {other} would both be written to {output}; rename one, or encode them apart"
             )
         number, plain = 2, output
         while _key(output) in outputs:
             output, number = plain.with_name(f"{path.name}~{number}{ending}"), number + 1
         outputs[_key(output)] = output
-        inputs[output] = file
     return list(outputs.values())
 
 
