@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
+ASKED_TO_STOP = signal.getsignal(signal.SIGINT)
+if __name__ == "__main__" and ASKED_TO_STOP is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an exception amid the imports would be told as their failure
+
+# ruff: noqa: E402
 from utils.config import key_help, read_config
 from utils.errors import P59Error, RequestError
 from utils.tasks.choose import task_of
@@ -48,4 +54,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, ASKED_TO_STOP)
     sys.exit(main())

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +15,7 @@ import main as command_line
 from models.model_file import read_model
 from models.store import SHIPPED
 from tests.command_line_cases import CONFIGS, checkpoint, encoded, files_in, load, other_model, photograph, run, save
+from tests.helpers import ROOT
 from utils.config import KEYS
 
 __all__ = ["encoded", "other_model", "run"]  # fixtures
@@ -239,3 +245,16 @@ def test_places_that_cannot_be_written(run, tmp_path, encoded):
     assert run("encode_wavefront.json", test_data="a.png", bitstream_path="taken.p59") == 0
     assert files_in(tmp_path / "taken.p59") == ["a.p59"]
     assert (tmp_path / "file").read_text() == "regular"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_an_interrupt_amid_the_imports_ends_without_a_traceback():
+    arguments = [sys.executable, "-X", "importtime", "main.py", str(CONFIGS / "validate.json"), "valid_data=missing"]
+    with subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True) as starting:
+        for line in starting.stderr:
+            if line.split()[-1] == "numpy._core":  # most of the others are still to come
+                break
+        starting.send_signal(signal.SIGINT)
+        said = starting.stderr.read()
+    assert starting.returncode == -signal.SIGINT
+    assert "Traceback" not in said
