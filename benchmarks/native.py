@@ -8,6 +8,8 @@ fastest of the rounds counts, so that ratios hold on a machine whose speed drift
 
     ceiling    int16 multiply-accumulates that the cores used could do in registers alone, the time those of the network
                would take there as a fraction of the time measured
+    choose     looking for the one of the shipped networks, the orientation and the phase that suit an image, before it
+               is encoded; `encode` and `decode` are of one network for all images, as they are
     network, mixture, coder, rest    shares of all threads' time; rest is waiting for each other and everything else.
                Measured in runs of their own, as reading the clock is felt where pixels are decoded one by one
 """
@@ -27,8 +29,12 @@ import numpy as np
 from PIL import Image
 
 from coders import native
-from coders.scan import SCANS, SEQUENTIAL
+from coders.backends import backend_for
+from coders.model_choice import best_model
+from coders.placement import best_placement
+from coders.scan import SCANS, SEQUENTIAL, Scan
 from models.frozen import FrozenModel
+from models.store import shipped_models
 
 ENDINGS = (".png", ".ppm", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".webp")
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
@@ -136,6 +142,18 @@ def round_of_orders(images: list[np.ndarray], model: FrozenModel, threads: int, 
             timing.add_counted(counted[direction], parts[direction], cores_used(name, direction, threads))
 
 
+def round_of_choices(images: list[np.ndarray], threads: int, results: Results) -> None:
+    """Time once what is looked for before an image is encoded, in each order on all images."""
+    backend = backend_for("cpu", threads)
+    for name, scan in SCANS.items():
+        models = [chosen.model for chosen in shipped_models(name, images[0].shape[2])]
+
+        def choose(image: np.ndarray, models: list[FrozenModel] = models, scan: Scan = scan) -> None:
+            best_placement(best_model(models, image, scan, backend), image, scan, backend)
+
+        results.timing(name, "choose").add(sum(clocked(choose, image)[0] for image in images))
+
+
 def round_of_jpeg_xl(images: list[np.ndarray], threads: int, results: Results) -> None:
     """Time JPEG XL once, each effort on all images."""
     for effort in JPEG_XL_EFFORTS:
@@ -174,9 +192,10 @@ def report(images: list[np.ndarray], model: FrozenModel, threads: int, results: 
             line += f"{macs / ceiling / timing.seconds:9.0%}"
             line += "".join(f"{share:{width}.0%}" for share, width in zip(timing.shares, (9, 9, 8), strict=True))
             line += f"{1 - sum(timing.shares):7.0%}"
-        else:
+        elif direction != "choose":
             line += " " * 42
-        lines.append(f"{line}{8 * results.sizes[name] / (3 * pixels):8.3f}")
+        size = "" if direction == "choose" else f"{8 * results.sizes[name] / (3 * pixels):8.3f}"
+        lines.append(line + size)
     lines.append("")
     jpeg_xl = {(effort, way): results.timings[f"JPEG XL effort {effort}", way].seconds
                for effort in JPEG_XL_EFFORTS for way in ("encode", "decode")}  # fmt: skip
@@ -207,6 +226,7 @@ def main() -> int:
     results = Results()
     for _ in range(arguments.rounds):
         round_of_orders(images, model, threads, results)
+        round_of_choices(images, threads, results)
         round_of_jpeg_xl(images, threads, results)
     print(report(images, model, threads, results))
     return 0

@@ -21,8 +21,9 @@ from utils.errors import RequestError
 
 #: (image (H, W, C) uint8, model, scan) -> ideal bits of each channel (C,) float64
 Measure = Callable[[np.ndarray, FrozenModel, Scan], np.ndarray]
-#: (pieces (N, H, W, C) uint8, model, scan) -> ideal bits of each pixel (N, H, W) float64
-Glance = Callable[[np.ndarray, FrozenModel, Scan], np.ndarray]
+#: (pieces (N, H, W, C) uint8, model, scan, margin) -> ideal bits (N, H - 2 margin, W - 2 margin) float64 of each pixel
+#: that is at least `margin` pixels from the sides of its piece
+Glance = Callable[[np.ndarray, FrozenModel, Scan, int], np.ndarray]
 #: Images that a GPU codes together where nobody says otherwise.
 IMAGES_AT_ONCE = 24
 
@@ -37,7 +38,7 @@ class Backend:
     encode      (image (H, W, C) uint8, model, scan) -> stream
     decode      (stream, H, W, model, scan) -> image
     measure     ideal bits of an image, on the device
-    glance      ideal bits (N, H, W) of each pixel of small images, on the host; done before images are coded
+    glance      ideal bits of each pixel of small images, on the host; done before images are coded
     note        a line for the user where the slow path is in use, else None
     """
 
@@ -105,8 +106,13 @@ def _measure_on_host(threads: int | None) -> Measure:
 def _glance_on_host(threads: int | None) -> Glance:
     """By threads of the native core where it is built, else by PyTorch on the CPU."""
     if native.unavailable_reason() is None:
-        return lambda *case: codec.bits_of_shares(native.symbol_shares_of_each(*case, threads)).sum(3)
-    return lambda pieces, model, scan: np.stack([record(piece, model, scan).bits.sum(2) for piece in pieces])
+        return lambda *case: codec.bits_of_shares(native.symbol_shares_of_pieces(*case, threads)).sum(3)
+
+    def glance(pieces: np.ndarray, model: FrozenModel, scan: Scan, margin: int) -> np.ndarray:
+        inner = slice(margin, pieces.shape[1] - margin), slice(margin, pieces.shape[2] - margin)
+        return np.stack([record(piece, model, scan).bits[inner].sum(2) for piece in pieces])
+
+    return glance
 
 
 def batched_backend(device: str, threads: int | None, images_at_once: int) -> Backend:

@@ -60,16 +60,13 @@ def best_phase(model: FrozenModel, pieces: np.ndarray, scan: Scan, backend: Back
 def bits_of_pieces(pieces: np.ndarray, model: FrozenModel, scan: Scan, backend: Backend, inner: bool) -> int:
     """Bits that the model takes for all pieces (N, H, W, C) uint8, those of each rounded to a whole number.
 
-    With `inner` pixels near the sides of a piece do not count, which are not sides of the image.
+    With `inner` only pixels count whose taps lie in their piece, however it is turned, as its sides are not those of
+    the image; all pixels where the piece is too small for that.
     """
-    counted = _inner if inner else np.sum
-    return sum(round(counted(bits)) for bits in backend.glance(pieces, model, scan)) if len(pieces) else 0
-
-
-def _inner(bits: np.ndarray) -> float:
-    """Bits (H, W) of the pixels of a piece whose taps lie in it, however it is turned."""
-    inner = bits[REACH : len(bits) - REACH, REACH : bits.shape[1] - REACH]
-    return (inner if inner.size else bits).sum()
+    if not len(pieces):
+        return 0
+    margin = REACH if inner and min(pieces.shape[1:3]) > 2 * REACH else 0
+    return sum(round(bits.sum()) for bits in backend.glance(pieces, model, scan, margin))
 
 
 def pieces_of(image: np.ndarray, most: int = PIECES) -> np.ndarray:

@@ -110,18 +110,22 @@ def test_shares_add_up_to_measured_bits(instruction_set, scan, kind):
 @ALL_SCANS
 @pytest.mark.parametrize("threads", [1, 3, 20])
 @pytest.mark.parametrize("name", ["gray", "parities"])
-def test_shares_of_many_images_are_those_of_each(instruction_set, scan, threads, name):
+def test_shares_of_many_pieces_are_those_of_each(instruction_set, scan, threads, name):
     model, channels = random_frozen(TINY[name]), TINY[name].channels
-    for count, height, width in ((1, 9, 11), (7, 20, 13), (2, 1, 1)):
-        images = np.stack([random_image(height, width, channels, seed) for seed in range(count)])
-        shares = native.symbol_shares_of_each(images, model, scan, threads)
-        assert shares.shape == images.shape
-        for own, image in zip(shares, images, strict=True):
-            assert np.array_equal(own, native.symbol_shares(image, model, scan, 1))
+    for count, height, width, margin in ((1, 9, 11, 0), (7, 20, 13, 0), (7, 20, 13, 3), (3, 7, 8, 3), (2, 1, 1, 0)):
+        pieces = np.stack([random_image(height, width, channels, seed) for seed in range(count)])
+        shares = native.symbol_shares_of_pieces(pieces, model, scan, margin, threads)
+        assert shares.shape == (count, height - 2 * margin, width - 2 * margin, channels)
+        for own, piece in zip(shares, pieces, strict=True):
+            whole = native.symbol_shares(piece, model, scan, 1)
+            assert np.array_equal(own, whole[margin : height - margin, margin : width - margin])
     with pytest.raises(ValueError, match="channels, the model"):
-        native.symbol_shares_of_each(np.zeros((2, 4, 4, 2), np.uint8), model, scan)
+        native.symbol_shares_of_pieces(np.zeros((2, 4, 4, 2), np.uint8), model, scan)
     with pytest.raises(ValueError, match="there are none"):
-        native.symbol_shares_of_each(np.zeros((0, 4, 4, channels), np.uint8), model, scan)
+        native.symbol_shares_of_pieces(np.zeros((0, 4, 4, channels), np.uint8), model, scan)
+    for margin in (-1, 2, 3, 2**40):
+        with pytest.raises(ValueError, match="margin"):
+            native.symbol_shares_of_pieces(np.zeros((1, 4, 5, channels), np.uint8), model, scan, margin)
 
 
 @ALL_SCANS

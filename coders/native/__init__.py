@@ -36,7 +36,7 @@ def _module() -> ModuleType:
     theirs = getattr(p59_native, "constants", {})
     places = (fixed_mixture, frozen, neighbourhood)
     ours = {name: next((getattr(place, name) for place in places if hasattr(place, name)), None) for name in theirs}
-    if "PARITIES" not in theirs or ours != theirs or not hasattr(p59_native.Model, "measure_each"):
+    if "PARITIES" not in theirs or ours != theirs or not hasattr(p59_native.Model, "measure_pieces"):
         raise ImportError("the extension p59_native was built from other sources; build it again with `make native`")
     return p59_native
 
@@ -86,11 +86,17 @@ def symbol_shares(image: np.ndarray, model: FrozenModel, scan: Scan, threads: in
     return _prepared(model).measure(_checked(image), *_reading(model, scan), thread_count(threads))
 
 
-def symbol_shares_of_each(images: np.ndarray, model: FrozenModel, scan: Scan, threads: int | None = None) -> np.ndarray:
-    """`symbol_shares` of each of many small images, (N, H, W, C) uint8 -> uint32, an image a thread."""
+def symbol_shares_of_pieces(
+    images: np.ndarray, model: FrozenModel, scan: Scan, margin: int = 0, threads: int | None = None
+) -> np.ndarray:
+    """`symbol_shares` of each of many small images, (N, H, W, C) uint8 -> (N, H - 2 margin, W - 2 margin, C) uint32.
+
+    The pixels at least `margin` from the sides; an image a thread. Raises ValueError where that leaves none.
+    """
     images = np.ascontiguousarray(images)
-    shares = _prepared(model).measure_each(images, *_reading(model, scan), thread_count(threads))
-    return shares.reshape(images.shape)
+    count, height, width, channels = images.shape
+    shares = _prepared(model).measure_pieces(images, *_reading(model, scan), margin, thread_count(threads))
+    return shares.reshape(count, height - 2 * margin, width - 2 * margin, channels)
 
 
 def timed_encode(image: np.ndarray, model: FrozenModel, scan: Scan, threads: int | None = None) -> tuple[bytes, tuple]:

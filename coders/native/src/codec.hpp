@@ -60,8 +60,9 @@ void decode(const Task& task, const uint8_t* stream, size_t size, uint8_t* image
 // image (H, W, C) -> c_high - c_low of every sub-pixel, (H, W, C)
 void measure(const Task& task, const uint8_t* image, uint32_t* shares);
 
-// The same of `count` images that follow each other, each of them the work of one thread: for small ones.
-void measure_each(const Task& task, const uint8_t* images, int64_t count, uint32_t* shares);
+// The same of `count` images that follow each other, each of them the work of one thread: for small ones. Of each, the
+// pixels at least `margin` from its sides: (H - 2 margin, W - 2 margin, C).
+void measure_pieces(const Task& task, const uint8_t* images, int64_t count, int64_t margin, uint32_t* shares);
 
 // Contexts of n <= kBatch pixels through the network to mixtures; the part of the work that threads share.
 inline void evaluate(const Model& model, const Reading& reading, const uint8_t* const* pixels, int n, Workspace& work,

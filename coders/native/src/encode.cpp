@@ -60,19 +60,32 @@ public:
         for (int64_t row = scan.first_row(block.begin); row < last_row; ++row) {
             const int64_t begin = std::max<int64_t>(0, scan.column(block.begin, row));
             const int64_t end = std::min(scan.width, scan.column(block.end, row));
-            for (int64_t column = begin; column < end; ++column) {
-                pixels_[count_] = canvas_.pixel(row, column);
-                rows_[count_] = row;
-                columns_[count_] = column;
-                if (++count_ == kBatch) flush(sink);
-            }
+            evaluate_row(row, begin, end, sink);
         }
+        if (count_) flush(sink);
+    }
+
+    // All pixels that are at least `margin` pixels from the sides of the image.
+    template <class Sink>
+    void evaluate_inside(int64_t margin, Sink& sink) {
+        for (int64_t row = margin; row < task_.scan.height - margin; ++row)
+            evaluate_row(row, margin, task_.scan.width - margin, sink);
         if (count_) flush(sink);
     }
 
     Counters counters;
 
 private:
+    template <class Sink>
+    void evaluate_row(int64_t row, int64_t begin, int64_t end, Sink& sink) {
+        for (int64_t column = begin; column < end; ++column) {
+            pixels_[count_] = canvas_.pixel(row, column);
+            rows_[count_] = row;
+            columns_[count_] = column;
+            if (++count_ == kBatch) flush(sink);
+        }
+    }
+
     template <class Sink>
     void flush(Sink& sink) {
         const Model& model = task_.model;
@@ -215,14 +228,14 @@ private:
     ArithmeticEncoder encoder_;
 };
 
-// Writes each sub-pixel's share to its own place.
+// Writes the share of each sub-pixel to its own place among those that are at least `margin` pixels from the sides.
 struct Shares {
     uint32_t* shares;
-    int64_t width;
+    int64_t margin, width;  // `width` without the margin
     int channels;
 
     void put(int64_t row, int64_t column, int channel, uint32_t interval) {
-        shares[(row * width + column) * channels + channel] = (interval >> 16) + 1 - (interval & 0xFFFF);
+        shares[((row - margin) * width + column - margin) * channels + channel] = (interval >> 16) + 1 - (interval & 0xFFFF);
     }
 };
 
@@ -250,7 +263,7 @@ void measure(const Task& task, const uint8_t* image, uint32_t* shares) {
     std::vector<BlockEvaluator> evaluators;
     for (int i = 0; i < task.threads; ++i) evaluators.emplace_back(task, canvas);
     auto work = [&](int index, auto beat) {
-        Shares sink{shares, task.scan.width, task.model.channels};
+        Shares sink{shares, 0, task.scan.width, task.model.channels};
         while (!stop.load(std::memory_order_relaxed)) {
             beat();
             Block block;
@@ -267,7 +280,8 @@ void measure(const Task& task, const uint8_t* image, uint32_t* shares) {
     work(0, [&] { heartbeat.beat(); });
 }
 
-void measure_each(const Task& task, const uint8_t* images, int64_t count, uint32_t* shares) {
+void measure_pieces(const Task& task, const uint8_t* images, int64_t count, int64_t margin, uint32_t* shares) {
+    const int64_t height = task.scan.height - 2 * margin, width = task.scan.width - 2 * margin;
     const int64_t samples = task.scan.height * task.scan.width * task.model.channels;
     std::atomic<int64_t> next{0};
     std::atomic<bool> stop{false};
@@ -278,9 +292,8 @@ void measure_each(const Task& task, const uint8_t* images, int64_t count, uint32
             if (index >= count) return;
             const Canvas canvas = filled(task, images + index * samples);
             BlockEvaluator evaluator(task, canvas);
-            Shares sink{shares + index * samples, task.scan.width, task.model.channels};
-            Blocks blocks(task.scan, block_pixels(task.model));
-            while (!blocks.exhausted()) evaluator.evaluate_block(blocks.take(), sink);
+            Shares sink{shares + index * height * width * task.model.channels, margin, width, task.model.channels};
+            evaluator.evaluate_inside(margin, sink);
         }
     };
     Heartbeat heartbeat(task.check);

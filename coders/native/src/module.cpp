@@ -61,18 +61,20 @@ nb::object measure_image(const PyModel& model, Array<uint8_t, 3> image, const Ta
     return owned_array(std::move(shares), image.shape(0), image.shape(1), image.shape(2));
 }
 
-nb::object measure_each_image(const PyModel& model, Array<uint8_t, 4> images, const Taps& taps, int west,
-                              std::optional<int64_t> row_delay, int threads) {
+nb::object measure_pieces_of_images(const PyModel& model, Array<uint8_t, 4> images, const Taps& taps, int west,
+                              std::optional<int64_t> row_delay, int64_t margin, int threads) {
     const size_t count = images.shape(0), height = images.shape(1), width = images.shape(2), channels = images.shape(3);
     model.require_channels(channels);
     require(count >= 1, "images: there are none");
     Task task = model.task(height, width, taps, west, row_delay, threads, nullptr);
-    std::unique_ptr<uint32_t[]> shares(new uint32_t[images.size()]);
+    require(margin >= 0 && margin < int64_t(std::min(height, width) + 1) / 2, "margin: leaves no pixels of the images");
+    const size_t inner_height = height - 2 * margin, inner_width = width - 2 * margin;
+    std::unique_ptr<uint32_t[]> shares(new uint32_t[count * inner_height * inner_width * channels]);
     {
         nb::gil_scoped_release released;
-        measure_each(task, images.data(), int64_t(count), shares.get());
+        measure_pieces(task, images.data(), int64_t(count), margin, shares.get());
     }
-    return owned_array(std::move(shares), count * height, width, channels);
+    return owned_array(std::move(shares), count * inner_height, inner_width, channels);
 }
 
 // Multiply-accumulates a second of `threads` threads that do nothing else and touch no memory.
@@ -152,7 +154,8 @@ NB_MODULE(p59_native, module) {
              "threads"_a, "count"_a = false, "(image, seconds as in encode)")
         .def("measure", &measure_image, "image"_a, "taps"_a, "west"_a, "row_delay"_a.none(), "threads"_a,
              "c_high - c_low of every sub-pixel (H, W, C) uint32")
-        .def("measure_each", &measure_each_image, "images"_a, "taps"_a, "west"_a, "row_delay"_a.none(), "threads"_a,
-             "The same of images (N, H, W, C), one below the other: (N * H, W, C) uint32");
+        .def("measure_pieces", &measure_pieces_of_images, "images"_a, "taps"_a, "west"_a, "row_delay"_a.none(), "margin"_a,
+             "threads"_a,
+             "The same of images (N, H, W, C) without `margin` pixels at each side, one image below the other");
     bind_steps(module, model);
 }
