@@ -30,6 +30,8 @@ DIRECT_MODES = ("1", "L", "LA", "RGB", "RGBA", "P")
 WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 #: Levels of gray that Pillow scales to 0 to 255 in a PNG file, but not the transparent one; by its raw mode.
 FEW_LEVELS = {"L;2": 4, "L;4": 16}
+#: Formats whose files hold more than the image that Pillow reads of them without a word, and what that may be.
+PARTLY_READ = {"FITS": "further planes, scaled or signed samples", "PCD": "the image in larger sizes"}
 #: TIFF's field that says how the stored rows are to be turned; 1: not at all.
 TIFF_ORIENTATION = 274
 ALLOWED = "1, L, LA, P, RGB, RGBA and 16-bit gray or colour"
@@ -58,6 +60,10 @@ def picture_of(image: Image.Image) -> Picture:
         raise InputError(f"image mode {mode} is not coded, {ALLOWED} are; convert it first, for example to RGB")
     if not image.width or not image.height:
         raise InputError(f"image of {image.height}x{image.width} pixels holds nothing; give one with pixels")
+    if image.format in PARTLY_READ:
+        raise InputError(
+            f"{image.format} file may hold {PARTLY_READ[image.format]}; save what you need of it as PNG or TIFF"
+        )
     turned = image.tag_v2.get(TIFF_ORIENTATION, 1) if image.format == "TIFF" else 1
     if turned != 1:  # Pillow turns it on loading, some of them wrongly, and forgets the tag
         raise InputError(f"TIFF image is stored turned (its tag Orientation is {turned}); save it upright")

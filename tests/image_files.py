@@ -34,6 +34,24 @@ def png_info() -> PngImagePlugin.PngInfo:
     return info
 
 
+def fits(samples: np.ndarray) -> bytes:
+    """Planes (N, H, W) uint8, of which Pillow reads the first."""
+    count, height, width = samples.shape
+    cards = (
+        "SIMPLE = T",
+        "BITPIX = 8",
+        "NAXIS = 3",
+        f"NAXIS1 = {width}",
+        f"NAXIS2 = {height}",
+        f"NAXIS3 = {count}",
+        "END",
+    )
+    header = "".join(
+        f"{name:8}{value and '= ' + value:72}" for name, _, value in (card.partition(" = ") for card in cards)
+    )
+    return header.ljust(2880).encode() + samples.tobytes().ljust(2880, b"\0")
+
+
 def pillow(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
