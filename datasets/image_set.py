@@ -7,9 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from datasets.images import read_image
+from coders.container import PIXEL_LIMIT
+from datasets.images import image_opened, read_image
 from utils.errors import InputError, reason_of
 
 #: Pillow's modes that convert to 8-bit RGB or gray without losing what the network should learn.
@@ -20,7 +20,8 @@ CACHE_BYTES = 1.5e9
 
 
 class ImageSet:
-    """Files that are images of 8 bits, at least `smallest` x `smallest` pixels; read as (H, W, channels) uint8.
+    """Files that are images of 8 bits, of at least `smallest` x `smallest` pixels and at most `pixel_limit`; read as
+    (H, W, channels) uint8.
 
     files       the usable ones
     skipped     file -> reason, for the others; grows where a file turns out broken when it is read
@@ -29,9 +30,15 @@ class ImageSet:
     """
 
     def __init__(
-        self, files: list[Path], channels: int, smallest: int = 1, what: str = "image", cache_bytes: float = CACHE_BYTES
+        self,
+        files: list[Path],
+        channels: int,
+        smallest: int = 1,
+        what: str = "image",
+        cache_bytes: float = CACHE_BYTES,
+        pixel_limit: int = PIXEL_LIMIT,
     ) -> None:
-        self.channels, self.what = channels, what
+        self.channels, self.what, self.pixel_limit = channels, what, pixel_limit
         self.files: list[Path] = []
         self.skipped: dict[Path, str] = {}
         self.pixels = self.jpegs = 0
@@ -40,10 +47,10 @@ class ImageSet:
         self._told: set[Path | None] = set()  # files whose skip was reported, and None once anything was
         for path in files:
             try:
-                with Image.open(path) as header:
+                with image_opened(path, pixel_limit) as header:
                     (width, height), mode, format_name = header.size, header.mode, header.format
-            except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-                self.skipped[path] = f"cannot be read ({reason_of(error)})"
+            except InputError as error:
+                self.skipped[path] = f"cannot be read ({reason_of(error.__cause__ or error)})"
                 continue
             if min(width, height) < smallest:
                 self.skipped[path] = f"{width}x{height} pixels are smaller than the patch of {smallest}x{smallest}"
@@ -67,7 +74,7 @@ class ImageSet:
             if path in self.skipped:
                 raise InputError(f"{path}: {self.skipped[path]}")
             try:
-                image = read_image(path, self.channels)
+                image = read_image(path, self.channels, self.pixel_limit)
             except InputError as error:
                 self.skipped[path] = f"cannot be read ({reason_of(error.__cause__ or error)})"
                 raise

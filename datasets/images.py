@@ -69,12 +69,12 @@ def left_out(sources: str | list[str]) -> list[str]:
     return lines
 
 
-def read_image(path: Path, channels: int) -> np.ndarray:
+def read_image(path: Path, channels: int, pixel_limit: int = PIXEL_LIMIT) -> np.ndarray:
     """Read a file as (H, W, channels) uint8, converting colours where it must (for training and measuring).
 
-    Raises InputError where Pillow cannot read it.
+    Raises InputError where Pillow cannot read it or it is larger than the limit.
     """
-    with open_image(path) as image:
+    with open_image(path, pixel_limit) as image:
         converted = np.asarray(image.convert("RGB" if channels == 3 else "L"))
     return converted.reshape(*converted.shape[:2], channels)
 

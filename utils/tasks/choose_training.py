@@ -101,6 +101,7 @@ def train_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
         share_of=_share_of(config),
         visdom=config.visdom,
         find_anomalies=config.mode == "debug",
+        pixel_limit=config.pixel_limit,
     )
     return partial(train.run, task)
 
@@ -131,5 +132,6 @@ def validate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
         patch=config.val_patch_size,
         device=device_of(config.device),
         threads=config.num_threads,
+        pixel_limit=config.pixel_limit,
     )
     return partial(validate.run, task)

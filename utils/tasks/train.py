@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from coders.container import PIXEL_LIMIT
 from coders.scan import DIAGONAL
 from datasets.image_set import CACHE_BYTES, ImageSet
 from datasets.images import find_images
@@ -46,6 +47,7 @@ class TrainTask:
     share_of: tuple[str, ...] = ()
     visdom: str | None = None
     find_anomalies: bool = False
+    pixel_limit: int = PIXEL_LIMIT
 
 
 def run(task: TrainTask) -> int:
@@ -70,11 +72,10 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
     """Everything that can go wrong before the first step does so here."""
     description, experiment = task.description, Experiment(task.directory)
     device = processes.device(task.device)
-    cache = CACHE_BYTES / processes.count
-    images = ImageSet(
-        find_images(task.training), description.channels, task.settings.patch_size, "training image", cache_bytes=cache
-    )
-    valid = ImageSet(find_images(task.validation), description.channels, 1, "validation image", cache_bytes=cache)
+    cache, limit = CACHE_BYTES / processes.count, task.pixel_limit
+    smallest = task.settings.patch_size
+    images = ImageSet(find_images(task.training), description.channels, smallest, "training image", cache, limit)
+    valid = ImageSet(find_images(task.validation), description.channels, 1, "validation image", cache, limit)
     settings = task.settings.resolved(images.pixels)
     notes = settings.record(description.to_json(), images.fingerprint)
     notes["rivals"] = [_digest(name) for name in (task.initial_weights, *task.rivals)] if task.rivals else []

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from coders.container import PIXEL_LIMIT
 from datasets.image_set import ImageSet
 from datasets.images import find_images
 from models.checkpoint import network_of, read_checkpoint
@@ -26,6 +27,7 @@ class ValidateTask:
     patch: int | None
     device: str
     threads: int | None = None
+    pixel_limit: int = PIXEL_LIMIT
 
 
 def run(task: ValidateTask) -> int:
@@ -38,7 +40,7 @@ def run(task: ValidateTask) -> int:
     payload = read_checkpoint(task.checkpoint)
     net = network_of(payload, task.checkpoint).to(task.device)
     say(f"checkpoint {task.checkpoint}, {net.description.parameters:,} parameters, step {payload.get('iteration')}")
-    images = ImageSet(find_images(task.images), net.description.channels, what="validation image", cache_bytes=0)
+    images = ImageSet(find_images(task.images), net.description.channels, 1, "validation image", 0, task.pixel_limit)
     rows = []
     for index, path in enumerate(tqdm(images.files, unit="image", disable=None)):
         try:
