@@ -14,6 +14,8 @@ import numpy as np
 
 from models.neighbourhood import Tap
 
+#: Images with longer sides or more pixels are not coded by networks, so that places in them can be counted in 64 bits.
+LARGEST_SIDE, MOST_PIXELS = 1 << 24, 1 << 36
 #: What stands in for a tap that an order does not know: the pixel at (-2, 1), as published.
 SUBSTITUTE: Tap = (-2, 1)
 

@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coders import codec, native
-from coders.scan import DIAGONAL, SCANS, SEQUENTIAL, WAVEFRONT
+from coders.scan import DIAGONAL, LARGEST_SIDE, SCANS, SEQUENTIAL, WAVEFRONT
 from models.description import ModelDescription
 from models.frozen import FrozenModel
 from tests.helpers import ROOT, SIZES, TINY, random_frozen, random_image
 from tests.native_cases import compare, frozen_layers, random_case
+from utils.errors import InputError
 
 REASON = native.unavailable_reason()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
@@ -158,11 +159,57 @@ def test_sizes_are_checked():
         native.symbol_shares(random_image(4, 4)[0], model, WAVEFRONT)
     with pytest.raises(ValueError, match="sides"):
         native.encode_stream(np.zeros((0, 4, 3), np.uint8), model, WAVEFRONT)
-    for height, width in ((0, 4), (4, 0), (-1, 4), (1 << 21, 1)):
+    for height, width in ((0, 4), (4, 0), (-1, 4), (LARGEST_SIDE + 1, 1)):
         with pytest.raises(ValueError, match="sides"):
             native.decode_stream(b"", height, width, model, WAVEFRONT)
+    with pytest.raises(ValueError, match="pixels"):
+        native.decode_stream(b"", LARGEST_SIDE, 1 << 13, model, WAVEFRONT)
+    with pytest.raises(InputError, match="too large"):
+        native.symbol_shares(np.zeros((1, LARGEST_SIDE + 1, 3), np.uint8), model, WAVEFRONT)
     with pytest.raises(ValueError, match="threads"):
         native.decode_stream(b"", 4, 4, model, WAVEFRONT, 0)
+
+
+@ALL_SCANS
+def test_long_sides(scan):
+    """More than a million rows or columns."""
+    model, length = random_frozen(TINY["gray"]), (1 << 20) + 3
+    for height, width in ((length, 1), (1, length)):
+        image = random_image(height, width, 1)
+        stream = native.encode_stream(image, model, scan, 2)
+        assert np.array_equal(native.decode_stream(stream, height, width, model, scan, 2), image)
+
+
+SHORT_OF_MEMORY = """
+import resource
+import numpy as np
+from coders import native
+from coders.scan import WAVEFRONT
+from tests.helpers import TINY, random_frozen, random_image
+
+model, image, short = random_frozen(TINY["gray"]), random_image(2600, 2600, 1), 0
+native.encode_stream(image[:40], model, WAVEFRONT, 2)
+unlimited = resource.getrlimit(resource.RLIMIT_AS)
+for mebibytes in range(8, 40, 4):
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (mebibytes << 20), unlimited[1]))
+    try:
+        native.encode_stream(image, model, WAVEFRONT, 2)
+    except MemoryError:
+        short += 1
+    resource.setrlimit(resource.RLIMIT_AS, unlimited)
+print(short, "times short of memory")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer needs all addresses")
+def test_memory_that_any_thread_lacks_is_an_error_of_the_call():
+    """The stream grows on whichever thread writes it."""
+    command = [sys.executable, "-c", SHORT_OF_MEMORY]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout.split()[0]) > 0
 
 
 def test_instruction_sets(monkeypatch):

@@ -15,11 +15,12 @@ from types import ModuleType
 
 import numpy as np
 
-from coders.scan import Scan
+from coders import scan as scans
+from coders.scan import LARGEST_SIDE, MOST_PIXELS, Scan
 from models import fixed_mixture, fixed_tables, frozen, neighbourhood
 from models.frozen import FrozenModel
 from models.neighbourhood import WEST
-from utils.errors import RequestError
+from utils.errors import InputError, RequestError
 
 INSTRUCTION_SET_VARIABLE = "P59_INSTRUCTION_SET"
 
@@ -34,9 +35,9 @@ def _module() -> ModuleType:
             f"the extension p59_native cannot be imported ({error}); build it with `make native`"
         ) from error
     theirs = getattr(p59_native, "constants", {})
-    places = (fixed_mixture, frozen, neighbourhood)
+    places = (fixed_mixture, frozen, neighbourhood, scans)
     ours = {name: next((getattr(place, name) for place in places if hasattr(place, name)), None) for name in theirs}
-    if "PARITIES" not in theirs or ours != theirs or not hasattr(p59_native.Model, "measure_pieces"):
+    if "LARGEST_SIDE" not in theirs or ours != theirs or not hasattr(p59_native.Model, "measure_pieces"):
         raise ImportError("the extension p59_native was built from other sources; build it again with `make native`")
     return p59_native
 
@@ -155,6 +156,8 @@ def _checked(image: np.ndarray) -> np.ndarray:
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3:
         raise ValueError(f"image {image.shape} {image.dtype}: must be (H, W, C) uint8")
+    if max(image.shape[:2]) > LARGEST_SIDE or image.shape[0] * image.shape[1] > MOST_PIXELS:
+        raise InputError(f"image of {image.shape[0]}x{image.shape[1]} pixels is too large for a network; cut it up")
     return np.ascontiguousarray(image)
 
 

@@ -167,6 +167,7 @@ public:
             Team team(task_.threads, [&](int index) { work(index, stop, [] {}); }, stop);
             Heartbeat heartbeat(task_.check);
             work(0, stop, [&] { heartbeat.beat(); });
+            team.finish();
         }
         if (task_.counters)
             for (const BlockEvaluator& evaluator : evaluators_) *task_.counters += evaluator.counters;
@@ -278,6 +279,7 @@ void measure(const Task& task, const uint8_t* image, uint32_t* shares) {
     Heartbeat heartbeat(task.check);
     Team team(task.threads, [&](int index) { work(index, [] {}); }, stop);
     work(0, [&] { heartbeat.beat(); });
+    team.finish();
 }
 
 void measure_pieces(const Task& task, const uint8_t* images, int64_t count, int64_t margin, uint32_t* shares) {
@@ -299,6 +301,7 @@ void measure_pieces(const Task& task, const uint8_t* images, int64_t count, int6
     Heartbeat heartbeat(task.check);
     Team team(int(std::min<int64_t>(task.threads, count)), [&](int) { work([] {}); }, stop);
     work([&] { heartbeat.beat(); });
+    team.finish();
 }
 
 }  // namespace p59

@@ -118,6 +118,8 @@ NB_MODULE(p59_native, module) {
     constants["TOP"] = Canvas::kTop;
     constants["BOTTOM"] = Canvas::kBottom;
     constants["LEFT"] = Canvas::kSide;
+    constants["LARGEST_SIDE"] = kLargestSide;
+    constants["MOST_PIXELS"] = kMostPixels;
     constants["PARITIES"] = kParities;
     constants["MEAN_BITS"] = kMeanBits;
     constants["LOGIT_BITS"] = kLogitBits;

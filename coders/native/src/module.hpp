@@ -22,7 +22,8 @@ using Array = nb::ndarray<const T, nb::numpy, nb::ndim<Dimensions>, nb::c_contig
 using LayerArrays = std::tuple<Array<int16_t, 2>, Array<int32_t, 1>, Array<uint8_t, 1>, bool, bool>;
 using Taps = std::vector<std::pair<int, int>>;
 
-constexpr int64_t kLargestSide = 1 << 20;
+// Of an image, so that places in its coding (decode.cpp) can be counted in 64 bits.
+constexpr int64_t kLargestSide = 1 << 24, kMostPixels = int64_t(1) << 36;
 constexpr int kMostThreads = 1024;
 
 inline void require(bool condition, const std::string& message) {
@@ -69,6 +70,7 @@ public:
         require(height >= 1 && width >= 1 && height <= kLargestSide && width <= kLargestSide,
                 "image of " + std::to_string(height) + " x " + std::to_string(width) + ": sides must be 1 to " +
                     std::to_string(kLargestSide));
+        require(height * width <= kMostPixels, "image of more than " + std::to_string(kMostPixels) + " pixels");
         require(int(taps.size()) == model_.taps, "taps: not as many as the model has");
         require(west >= 0 && west < int(taps.size()), "west: not the index of a tap");
         require(!row_delay || (*row_delay >= 1 && *row_delay <= kLargestSide), "row_delay must be at least 1");

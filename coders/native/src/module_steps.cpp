@@ -14,12 +14,12 @@ namespace p59 {
 
 namespace {
 
-constexpr int64_t kMostPixels = 1 << 24;
+constexpr int64_t kMostBlockPixels = 1 << 24;
 
 std::unique_ptr<StepEncoder> step_encoder(const PyModel& model, Array<uint8_t, 3> image, const Taps& taps, int west,
                                           std::optional<int64_t> row_delay, int64_t pixels) {
     model.require_image(image);
-    require(pixels >= 1 && pixels <= kMostPixels, "pixels of a block: must be at least 1");
+    require(pixels >= 1 && pixels <= kMostBlockPixels, "pixels of a block: must be at least 1");
     Task task = model.task(image.shape(0), image.shape(1), taps, west, row_delay, 1, nullptr);
     nb::gil_scoped_release released;
     return std::make_unique<StepEncoder>(task, image.data(), pixels);

@@ -22,7 +22,7 @@ public:
         for (int index = 1; index < threads; ++index) {
             try {
                 threads_.emplace_back([this, index] { serve(index); });
-            } catch (const std::system_error&) {
+            } catch (const std::exception&) {
                 break;  // Fewer threads do the same work.
             }
         }

@@ -3,8 +3,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <functional>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -33,27 +33,48 @@ private:
 };
 
 // `threads - 1` threads that run `body(index)` beside the caller, who is index 0 and calls it too or does other work.
-// `stop` is set when the team is destroyed, whether by the end of the work or by an exception; bodies return soon after.
+// `stop` is set when one of them throws, memory being short say, and when the caller has finished or throws; bodies, the
+// caller's as well, return soon after.
 class Team {
 public:
     Team(int threads, const std::function<void(int)>& body, std::atomic<bool>& stop) : stop_(stop) {
         for (int index = 1; index < threads; ++index) {
             try {
-                threads_.emplace_back(body, index);
-            } catch (const std::system_error&) {
+                threads_.emplace_back([this, body, index] { run(body, index); });
+            } catch (const std::exception&) {
                 break;  // Fewer threads do the same work.
             }
         }
     }
     Team(const Team&) = delete;
     Team& operator=(const Team&) = delete;
-    ~Team() {
-        stop_.store(true);
-        for (std::thread& thread : threads_) thread.join();
+    ~Team() { join(); }
+
+    // To be called after the caller's own part. Rethrows what another thread threw first.
+    void finish() {
+        join();
+        if (error_) std::rethrow_exception(error_);
     }
 
 private:
+    void run(const std::function<void(int)>& body, int index) {
+        try {
+            body(index);
+        } catch (...) {
+            if (!failed_.test_and_set()) error_ = std::current_exception();
+            stop_.store(true);
+        }
+    }
+
+    void join() {
+        stop_.store(true);
+        for (std::thread& thread : threads_)
+            if (thread.joinable()) thread.join();
+    }
+
     std::atomic<bool>& stop_;
+    std::atomic_flag failed_ = ATOMIC_FLAG_INIT;
+    std::exception_ptr error_;
     std::vector<std::thread> threads_;
 };
 
