@@ -10,8 +10,9 @@ Importing this module registers the plugin: then Image.open("x.p59") and image.s
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO
 
@@ -219,10 +220,17 @@ def _device(device: str) -> str:
 
 def _backend(device: str, threads: int | None) -> Backend:
     device, threads = _device(device), _threads(threads)
-    return backend_for(device, threads) if device == "cpu" else _gpu_backend(device, threads)
+    if device == "cpu":
+        return backend_for(device, threads)
+    with _one_at_a_time:
+        return _gpu_backend(device, threads)
 
 
-@cache
+#: Of two threads that ask for a backend at the same time one makes it.
+_one_at_a_time = threading.Lock()
+
+
+@lru_cache(4)
 def _gpu_backend(device: str, threads: int | None) -> Backend:
     """Kept, with the models that are on the device; threads that call at the same time share its steps."""
     return backend_for(device, threads)
@@ -253,12 +261,17 @@ class P59ImageFile(ImageFile.ImageFile):
 
     def load(self):
         if self._im is None:
-            picture = _as_os_error(partial(_decoded, self._container, (), _backend("auto", None)))
-            self.im = image_of(picture).im
+            picture = _as_os_error(lambda: _decoded(self._container, (), _backend("auto", None)))
+            self.im, self.readonly = image_of(picture).im, 0
             if self.fp is not None and self._exclusive_fp:  # as Pillow does once all is loaded
                 self.fp.close()
             self.fp = None
         return Image.Image.load(self)
+
+
+#: Keywords of Pillow's `save`.
+ENCODING = frozenset(("order", "model", "threads", "device", "adapt_steps", "turn", "verify", "pixel_limit"))
+METADATA = frozenset(("icc_profile", "srgb", "gamma", "chromaticity", "dpi", "aspect", "exif", "xmp", "transparency"))
 
 
 def _accept(prefix: bytes) -> bool:
@@ -266,13 +279,10 @@ def _accept(prefix: bytes) -> bool:
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """Pillow's save. Keywords: those of `encode`, and what replaces entries of `info` (icc_profile, exif, dpi ...)."""
-    options = dict(image.encoderinfo)
-    keywords = {
-        key: options.pop(key)
-        for key in ("order", "model", "threads", "device", "adapt_steps", "turn", "verify")
-        if key in options
-    }
+    """Pillow's save. Keywords: those of `encode`, and METADATA, which replaces entries of `info`. Others are for other
+    formats."""
+    keywords = {key: value for key, value in image.encoderinfo.items() if key in ENCODING}
+    options = {key: value for key, value in image.encoderinfo.items() if key in METADATA}
     exif = options.get("exif")
     if isinstance(exif, Image.Exif):
         options["exif"] = exif.tobytes()

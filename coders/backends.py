@@ -30,7 +30,7 @@ IMAGES_AT_ONCE = 24
 
 @dataclass(frozen=True)
 class Backend:
-    """The three things done with an image, bound to a device or a number of threads.
+    """The things done with an image, bound to a device or a number of threads.
 
     Where `at_once` is more than 1, that many threads should hand over images at a time; `stop` ends their waiting, and
     `stopped` says that it was called.

@@ -49,6 +49,8 @@ LARGE_PIXELS = 1 << 16
 CRC_BYTES = 4
 #: Images of more pixels are refused unless the caller allows more (compare Pillow's decompression bomb check).
 PIXEL_LIMIT = 1 << 28
+#: Files of more chunks are refused: each takes far more memory than its two bytes.
+MOST_CHUNKS = 1 << 16
 
 
 ANCILLARY = 128
@@ -141,6 +143,8 @@ class Container:
         pixels, chunks = reader.take(checksum_bytes(height * width)), []
         while reader.left:
             chunks.append((reader.byte(), reader.take(reader.number())))
+            if len(chunks) > MOST_CHUNKS:
+                raise FormatError(f"more than {MOST_CHUNKS} chunks; get the file again")
         container = cls(MODE_OF_CODE[code], height, width, pixels, tuple(chunks))
         container._check_chunks()
         return container
@@ -186,10 +190,6 @@ class Container:
     def metadata(self) -> tuple[tuple[bytes, bytes], ...]:
         """(type, data) of PNG chunks."""
         return tuple((data[:4], data[4:]) for data in self.chunks_of(ChunkType.METADATA))
-
-    @property
-    def channels(self) -> int:
-        return self.mode.channels
 
 
 class Reader:

@@ -39,11 +39,10 @@ class Picture:
 
     def groups(self) -> list[np.ndarray]:
         """The plane groups of the samples, (H, W, channels) uint8 each, see Mode."""
-        parts = [self.samples >> 8, self.samples & 255] if self.mode.wide else [self.samples]
+        planes = self.samples
+        if self.mode.wide:
+            planes = np.concatenate([(planes >> 8).astype(np.uint8), (planes & 255).astype(np.uint8)], 2)
         ends = np.cumsum(self.mode.groups)
-        planes = (
-            np.concatenate([part.astype(np.uint8, copy=False) for part in parts], 2) if self.mode.wide else parts[0]
-        )
         return [
             np.ascontiguousarray(planes[:, :, end - count : end])
             for end, count in zip(ends, self.mode.groups, strict=True)

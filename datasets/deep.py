@@ -19,8 +19,10 @@ HELD = {"L": 8, "LA": 8, "RGB": 8, "RGBA": 8, "P": 8, "I;16": 16}
 #: Boxes of JPEG 2000 and AVIF files that hold boxes, and the bytes before the first of these.
 HOLDERS = dict.fromkeys((b"jp2h", b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl"), 0)
 HOLDERS |= {b"meta": 4, b"stsd": 8, b"av01": 78}
-#: TIFF's fields: bits of a sample, whether planes lie apart (2), palette, channels besides colour (2: straight alpha).
-TIFF_BITS, TIFF_PLANES, TIFF_PALETTE, TIFF_EXTRA = 258, 284, 320, 338
+#: TIFF's fields: bits of a sample, whether planes lie apart (2), palette.
+TIFF_BITS, TIFF_PLANES, TIFF_PALETTE = 258, 284, 320
+#: How a JPEG 2000 file's colour box says that an ICC profile follows.
+ICC_METHODS = (2, 3)
 #: What a JPEG 2000 codestream begins with: its SOC marker and that of the SIZ segment, which says the depths.
 CODESTREAM = b"\xff\x4f\xff\x51"
 XPM_COLOUR = re.compile(rb"\sc\s+#([0-9A-Fa-f]+)")
@@ -40,8 +42,6 @@ def deep_samples(image: Image.Image) -> np.ndarray | None:
     name = f"{image.format} {'palette' if image.mode == 'P' else 'image'} of {bits} bits"
     if image.format not in READERS or bits != 16 or image.mode == "P":
         raise InputError(f"{name} cannot be read without loss; {REMEDY}")
-    if image.format == "TIFF" and set(image.tag_v2.get(TIFF_EXTRA, ())) - {2}:
-        raise InputError(f"{name} has alpha multiplied into colour, or another channel; convert to unassociated alpha")
     try:
         samples = READERS[image.format](image)
     except Exception as error:  # imagecodecs raises a type for each library beneath it
@@ -90,7 +90,7 @@ def _dds_bits(image: Image.Image) -> int:
 
 
 def _xpm_bits(image: Image.Image) -> int:
-    return max([8, *(len(digits) * 4 // 3 for digits in XPM_COLOUR.findall(_content(image)))])
+    return max([8, *(len(digits) * 4 // 3 for digits in XPM_COLOUR.findall(content_of(image)))])
 
 
 def _icon_bits(image: Image.Image) -> int:
@@ -100,7 +100,7 @@ def _icon_bits(image: Image.Image) -> int:
     else:
         kinds = (kind for kind, _ in image.icns.SIZES[image.best_size])
         places = [image.icns.dct[kind][0] for kind in kinds if kind in image.icns.dct]
-    content, bits = _content(image), [8]
+    content, bits = content_of(image), [8]
     for place in places:
         try:
             with Image.open(io.BytesIO(content[place:]), formats=("PNG", "JPEG2000")) as inside:
@@ -112,7 +112,7 @@ def _icon_bits(image: Image.Image) -> int:
 
 def _avif_bits(image: Image.Image) -> int:
     """The most of any of its images: in the third byte of an av1C box, bit 6 says 10 bits or, with bit 5, 12."""
-    content = _content(image)
+    content = content_of(image)
     flags = [content[start + 2] for kind, start in _boxes(content) if kind == b"av1C" and start + 2 < len(content)]
     if not flags:
         raise _unknown(image)
@@ -121,7 +121,7 @@ def _avif_bits(image: Image.Image) -> int:
 
 def _jpeg2000_bits(image: Image.Image) -> int:
     """The most of a component of the codestream, and of a column of the palette before it."""
-    content, start, depths = _content(image), 0, b""
+    content, start, depths = content_of(image), 0, b""
     if not content.startswith(CODESTREAM):
         for kind, start in _boxes(content):
             if kind == b"pclr":  # number of colours in two bytes, of columns in one, then a byte for each column
@@ -156,8 +156,17 @@ def _boxes(content: bytes) -> Iterator[tuple[bytes, int]]:
             return
 
 
-def _content(image: Image.Image) -> bytes:
-    """An opened image's file."""
+def jpeg2000_profile(content: bytes) -> bytes:
+    """The ICC profile in a JPEG 2000 file, whose own first four bytes are its length; empty where there is none."""
+    for kind, start in () if content.startswith(CODESTREAM) else _boxes(content):
+        if kind == b"colr" and content[start] in ICC_METHODS:
+            profile = content[start + 3 :]
+            return profile[: int.from_bytes(profile[:4])]
+    return b""
+
+
+def content_of(image: Image.Image) -> bytes:
+    """The file of an opened image that has not been loaded yet."""
     place = image.fp.tell()
     image.fp.seek(0)
     content = image.fp.read()
@@ -168,14 +177,14 @@ def _content(image: Image.Image) -> bytes:
 def _png(image: Image.Image) -> np.ndarray:
     import imagecodecs
 
-    chunks = png_chunks(_content(image))
+    chunks = png_chunks(content_of(image))
     return imagecodecs.png_decode(png_file([chunk for chunk in chunks if chunk[0] != b"tRNS"]))  # else made alpha
 
 
 def _tiff(image: Image.Image) -> np.ndarray:
     import imagecodecs
 
-    samples = imagecodecs.tiff_decode(_content(image))
+    samples = imagecodecs.tiff_decode(content_of(image))
     planes_apart = samples.ndim == 3 and image.tag_v2.get(TIFF_PLANES) == 2
     return samples.transpose(1, 2, 0) if planes_apart else samples
 
@@ -183,7 +192,12 @@ def _tiff(image: Image.Image) -> np.ndarray:
 def _jpeg2000(image: Image.Image) -> np.ndarray:
     import imagecodecs
 
-    return imagecodecs.jpeg2k_decode(_content(image))
+    content = bytearray(content_of(image))
+    for kind, start in _boxes(content):
+        if kind == b"colr" and content[start] in ICC_METHODS:  # the library would convert the samples
+            place = content.rindex(kind, 0, start)
+            content[place : place + len(kind)] = b"free"
+    return imagecodecs.jpeg2k_decode(bytes(content))
 
 
 def _ppm(image: Image.Image) -> np.ndarray:
@@ -191,7 +205,7 @@ def _ppm(image: Image.Image) -> np.ndarray:
     if (codec, args) != ("ppm", ("RGB", 65535)):
         raise ValueError(f"of codec {codec}, largest value {args[1]}")
     shape = (image.height, image.width, 3)
-    return np.frombuffer(_content(image), ">u2", int(np.prod(shape)), start).reshape(shape).astype(np.uint16)
+    return np.frombuffer(content_of(image), ">u2", int(np.prod(shape)), start).reshape(shape).astype(np.uint16)
 
 
 #: Format -> what finds its bits; `_raw_bits` for others.

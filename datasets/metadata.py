@@ -14,11 +14,14 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo, iTXt
 from PIL.TiffImagePlugin import TiffImageFile
 
+from datasets.deep import content_of, jpeg2000_profile
+from datasets.tiff import exif_of_tiff
 from utils.errors import FormatError
-from utils.png_chunks import Chunk, image_chunks, png_file
+from utils.png_chunks import Chunk, image_chunks, png_chunks, png_file
 
 #: Chunks that a file may carry; others are left out when it is read.
-KINDS = frozenset((b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt"))
+KINDS = frozenset((b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"eXIf"))
+KINDS |= frozenset((b"tEXt", b"zTXt", b"iTXt"))
 #: Bits of a sample, PNG colour type and bytes of one pixel of a mode.
 PIXELS = {
     "1": (1, 0, 1),
@@ -34,19 +37,32 @@ PIXELS = {
 }
 XMP = "XML:com.adobe.xmp"
 INCH = 0.0254
-#: TIFF's fields that describe how its samples are stored, and those that `info` has; the rest is EXIF.
-TIFF_LAYOUT = frozenset(
-    [254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 282, 283, 284, 288, 289, 290]
-    + [291, 292, 293, 296, 297, 301, 317, 318, 319, 320, 322, 323, 324, 325, 330, 332, 338, 339, 340, 341, 347, 529]
-    + [530, 531, 532, 700, 34675, 37724]
-)
+#: Entries of `info` that are no texts although they are strings.
+NO_TEXTS = frozenset(("compression", "xmp"))
+#: Characters of a text's key (PNG specification, section 11.3.3).
+LONGEST_KEY = 79
+#: Chunks that Pillow passes over: how colours are to be shown.
+PASSED_OVER = frozenset((b"cICP", b"mDCV", b"cLLI"))
 
 
-def metadata_of(image: Image.Image) -> tuple[Chunk, ...]:
-    """The metadata of an opened image. Raises ValueError, TypeError or struct.error where values make no sense."""
-    info, chunks = image.info, []
+def passed_over(image: Image.Image) -> tuple[Chunk, ...]:
+    """Metadata that Pillow does not read of an opened file whose samples have not been loaded yet."""
+    if getattr(image, "fp", None) is None:
+        return ()
+    if image.format == "PNG":
+        return tuple(chunk for chunk in png_chunks(content_of(image)) if chunk[0] in PASSED_OVER)
+    profile = jpeg2000_profile(content_of(image)) if image.format == "JPEG2000" else b""
+    return (_profile_chunk(profile),) if profile else ()
+
+
+def metadata_of(image: Image.Image, more: tuple[Chunk, ...] = ()) -> tuple[Chunk, ...]:
+    """The metadata of an opened image, with `more` of its file (see `passed_over`).
+
+    Raises ValueError, TypeError or struct.error where values make no sense.
+    """
+    info, chunks = image.info, list(more)
     if profile := info.get("icc_profile"):
-        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile, 9)))
+        chunks.append(_profile_chunk(profile))
     elif info.get("srgb") is not None:
         chunks.append((b"sRGB", bytes((info["srgb"],))))
     if gamma := info.get("gamma"):
@@ -58,6 +74,10 @@ def metadata_of(image: Image.Image) -> tuple[Chunk, ...]:
     if exif := _exif(image):
         chunks.append((b"eXIf", exif))
     return (*chunks, *_texts(image))
+
+
+def _profile_chunk(profile: bytes) -> Chunk:
+    return b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile, 9)
 
 
 def info_of(mode: str, palette: bytes, transparency: bytes | None, metadata: tuple[Chunk, ...]) -> dict[str, Any]:
@@ -81,37 +101,41 @@ def _resolution(info: dict[str, Any]) -> bytes | None:
     if "dpi" in info:
         per_metre = [round(float(value) / INCH) for value in info["dpi"]]
         return struct.pack(">IIB", *per_metre, 1) if all(value > 0 for value in per_metre) else None
-    return struct.pack(">IIB", *info["aspect"], 0) if "aspect" in info else None
+    if "aspect" in info:
+        return struct.pack(">IIB", *info["aspect"], 0)
+    # JPEG and TIFF without a unit: only the pixels' shape counts
+    across, down = (info.get("jfif_density") if info.get("jfif_unit") == 0 else info.get("resolution")) or (1, 1)
+    if across == down or not (across > 0 and down > 0):
+        return None
+    scale = 1 if float(across).is_integer() and float(down).is_integer() else 10000
+    return struct.pack(">IIB", round(across * scale), round(down * scale), 0)
 
 
 def _exif(image: Image.Image) -> bytes:
     exif = image.info.get("exif")
     if exif is None:
         fields = image.getexif()
-        if isinstance(image, TiffImageFile):
-            for field in TIFF_LAYOUT & set(fields):
-                del fields[field]
-        exif = fields.tobytes() if fields else b""
+        exif = exif_of_tiff(fields) if isinstance(image, TiffImageFile) else fields.tobytes() if fields else b""
     return exif.removeprefix(b"Exif\0\0")
 
 
 def _texts(image: Image.Image) -> list[Chunk]:
     texts = PngInfo()
     own = getattr(image, "text", None)
-    own = (
-        dict(own) if isinstance(own, dict) else {key: text for key, text in image.info.items() if _is_text(image, text)}
-    )
+    if isinstance(own, dict):
+        own = dict(own)
+    elif image.format in (None, "P59"):  # other formats put their own strings there
+        own = {key: text for key, text in image.info.items() if isinstance(text, str) and key not in NO_TEXTS}
+    else:
+        own = {}
     xmp = image.info.get("xmp")
     if xmp and XMP not in own:
-        own[XMP] = iTXt(xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else xmp)
+        own[XMP] = iTXt(xmp.decode("utf-8") if isinstance(xmp, bytes) else xmp)
     for key, text in own.items():
+        if not 1 <= len(key) <= LONGEST_KEY or "\0" in key:
+            raise ValueError(f"text key {key!r} is not of 1 to {LONGEST_KEY} characters")
         if isinstance(text, iTXt):
             texts.add_itxt(key, text, text.lang or "", text.tkey or "", zip=len(text) > 100)
         else:
             texts.add_text(key, text, zip=len(text) > 100)
     return [(kind, data) for kind, data, *_ in texts.chunks]
-
-
-def _is_text(image: Image.Image, text: object) -> bool:
-    """Whether an entry of `info` is a text chunk: only where no file format put its own strings there."""
-    return image.format is None and isinstance(text, str)

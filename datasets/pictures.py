@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImagePalette
 
-from coders.container import MODE_NAMED, PIXEL_LIMIT
+from coders.container import MODE_NAMED, MOST_CHUNKS, PIXEL_LIMIT
 from coders.picture import Picture
 from datasets.deep import deep_samples
 from datasets.images import image_opened
-from datasets.metadata import info_of, metadata_of
+from datasets.metadata import info_of, metadata_of, passed_over
+from datasets.tiff import check_tiff
 from utils.errors import FormatError, InputError
+from utils.png_chunks import Chunk
 
 #: Array (channels, dtype) -> mode.
 MODE_OF_ARRAY = {
@@ -32,8 +35,6 @@ WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 FEW_LEVELS = {"L;2": 4, "L;4": 16}
 #: Formats whose files hold more than the image that Pillow reads of them without a word, and what that may be.
 PARTLY_READ = {"FITS": "further planes, scaled or signed samples", "PCD": "the image in larger sizes"}
-#: TIFF's field that says how the stored rows are to be turned; 1: not at all.
-TIFF_ORIENTATION = 274
 ALLOWED = "1, L, LA, P, RGB, RGBA and 16-bit gray or colour"
 
 
@@ -64,12 +65,11 @@ def picture_of(image: Image.Image) -> Picture:
         raise InputError(
             f"{image.format} file may hold {PARTLY_READ[image.format]}; save what you need of it as PNG or TIFF"
         )
-    turned = image.tag_v2.get(TIFF_ORIENTATION, 1) if image.format == "TIFF" else 1
-    if turned != 1:  # Pillow turns it on loading, some of them wrongly, and forgets the tag
-        raise InputError(f"TIFF image is stored turned (its tag Orientation is {turned}); save it upright")
-    deep = deep_samples(image)
+    if image.format == "TIFF":
+        check_tiff(image)
+    more, deep = passed_over(image), deep_samples(image)
     if deep is not None:
-        return picture_of_samples(deep, *_extras(image))
+        return _with_facts(picture_of_samples(deep), image, more)
     levels = FEW_LEVELS.get(image.tile[0].args, 256) if image.format == "PNG" and image.tile else 256
     image.load()
     if image.mode != mode:  # of a Macintosh icon, known only now
@@ -78,21 +78,15 @@ def picture_of(image: Image.Image) -> Picture:
     if mode in WIDE_MODES:
         if mode == "I" and (samples.min() < 0 or samples.max() > 65535):
             raise InputError(f"image has samples {samples.min()}..{samples.max()}, 0..65535 are coded; scale it first")
-        return picture_of_samples(samples.astype(np.uint16), *_extras(image))
+        return _with_facts(picture_of_samples(samples.astype(np.uint16)), image, more)
     samples = samples.astype(np.uint8, copy=False).reshape(image.height, image.width, -1)
-    transparency, metadata = _extras(image, levels)
     palette = b""
     if mode == "P":
-        colours = bytes(image.getpalette("RGB") or b"")[:768]
-        palette = colours.ljust(3 * (int(samples.max()) + 1), b"\0")
-        if image.palette is not None and image.palette.mode == "RGBA" and transparency is None:
-            transparency = bytes(image.getpalette("RGBA") or b"")[3::4]
-    return Picture(MODE_NAMED[mode], samples, palette, transparency, metadata)
+        palette = bytes(image.getpalette("RGB") or b"")[:768].ljust(3 * (int(samples.max()) + 1), b"\0")
+    return _with_facts(Picture(MODE_NAMED[mode], samples, palette), image, more, levels)
 
 
-def picture_of_samples(
-    samples: np.ndarray, transparency: bytes | None = None, metadata: tuple[tuple[bytes, bytes], ...] = ()
-) -> Picture:
+def picture_of_samples(samples: np.ndarray) -> Picture:
     """The picture of an array (H, W) or (H, W, C), uint8 or uint16, C from 1 to 4: gray, gray and alpha, RGB, RGBA."""
     given = f"array {samples.shape} {samples.dtype}"
     samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
@@ -101,11 +95,14 @@ def picture_of_samples(
     key = (samples.shape[-1], str(samples.dtype))
     if samples.ndim != 3 or not samples.size or key not in MODE_OF_ARRAY:
         raise InputError(f"{given} is no image; give (H, W) or (H, W, 1 to 4) of uint8 or uint16")
-    return Picture(MODE_NAMED[MODE_OF_ARRAY[key]], np.ascontiguousarray(samples), b"", transparency, metadata)
+    return Picture(MODE_NAMED[MODE_OF_ARRAY[key]], np.ascontiguousarray(samples))
 
 
 def image_of(picture: Picture) -> Image.Image:
-    """The Pillow image of a picture, with `info`. Raises FormatError for 16-bit colour: Pillow has no mode for it."""
+    """The Pillow image of a picture, with `info`, which may be changed.
+
+    Raises FormatError for 16-bit colour: Pillow has no mode for it.
+    """
     name = picture.mode.name
     if picture.mode.wide and name != "I;16":
         raise FormatError(f"Pillow has no mode for {name}; take the samples as an array")
@@ -114,6 +111,8 @@ def image_of(picture: Picture) -> Image.Image:
         image = Image.fromarray(samples[:, :, 0].astype(bool))
     else:
         image = Image.fromarray(samples if samples.shape[2] > 1 else samples[:, :, 0])
+    if image.readonly:  # it shares the picture's memory
+        image = image.copy()
     if name == "P":
         image = image_with_palette(image, picture.palette)
     image.info.update(info_of(picture.mode.name, picture.palette, picture.transparency, picture.metadata))
@@ -127,24 +126,40 @@ def image_with_palette(indices: Image.Image, palette: bytes) -> Image.Image:
     return image
 
 
-def _extras(image: Image.Image, levels: int = 256) -> tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]:
-    """Transparency as a tRNS chunk's content, and metadata, of an image whose file has so many levels of gray."""
+def _with_facts(picture: Picture, image: Image.Image, more: tuple[Chunk, ...], levels: int = 256) -> Picture:
+    """The picture with transparency and metadata of a Pillow image, whose file has so many levels of gray.
+
+    `more` is metadata that Pillow passes over. Raises InputError where they make no sense.
+    """
     try:
-        transparency, metadata = _transparency(image, levels), metadata_of(image)
-        info_of("L", b"", None, metadata)
-        return transparency, metadata
+        transparency, metadata = _transparency(image, levels), metadata_of(image, more)
+        info_of(picture.mode.name, picture.palette, transparency, metadata)
     except (FormatError, ValueError, TypeError, KeyError, SyntaxError, OSError, struct.error) as error:
-        raise InputError(f"the image's metadata cannot be read ({error}); remove it or save the image anew") from error
+        raise InputError(
+            f"the image's metadata cannot be read ({error.__cause__ or error}); remove it or save the image anew"
+        ) from error
+    if len(metadata) > MOST_CHUNKS // 2:
+        raise InputError(f"image has {len(metadata)} texts, up to {MOST_CHUNKS // 2} are kept; remove some")
+    return replace(picture, transparency=transparency, metadata=metadata)
 
 
 def _transparency(image: Image.Image, levels: int) -> bytes | None:
     value = image.info.get("transparency")
+    if image.mode == "P" and value is None and image.palette is not None and image.palette.mode == "RGBA":
+        return bytes(image.getpalette("RGBA") or b"")[3::4]
     if value is None or image.mode in ("LA", "RGBA"):
         return None
     if image.mode == "P":
-        return value[:256] if isinstance(value, bytes) else b"\xff" * int(value) + b"\0"
+        if isinstance(value, bytes):
+            return value[:256]
+        if value not in range(256):
+            raise ValueError(f"{value!r} is no transparent index")
+        return b"\xff" * value + b"\0"
     if image.mode == "1":
         value = int(bool(value))
     if levels < 256:  # PNG: bits above a sample's are to be ignored
         value = value % levels * (255 // (levels - 1))
-    return struct.pack(f">{len(value)}H", *value) if isinstance(value, tuple | list) else struct.pack(">H", value)
+    values = value if isinstance(value, tuple | list) else (value,)
+    if len(values) != (3 if image.mode == "RGB" else 1):
+        raise ValueError(f"{value!r} is no transparent colour of mode {image.mode}")
+    return struct.pack(f">{len(values)}H", *values)

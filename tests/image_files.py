@@ -8,7 +8,7 @@ import struct
 import imagecodecs
 import numpy as np
 import tifffile
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
 from utils.png_chunks import png_chunks, png_file
 
@@ -91,6 +91,22 @@ def jpeg2000_of_palette(bits: int) -> bytes:
     box = struct.pack(">I4sHB3B3H", 20, b"pclr", 1, 3, *[bits - 1] * 3, 1, 2, 3)
     start, end = content.index(b"jp2h") - 4, content.index(b"jp2c") - 4
     return content[:start] + struct.pack(">I", end - start + 20) + content[start + 4 : end] + box + content[end:]
+
+
+def jpeg2000_with_profile(content: bytes, profile: bytes) -> bytes:
+    """A JPEG 2000 file whose colours are those of an ICC profile instead of an enumerated space."""
+    start, end = content.index(b"jp2h") - 4, content.index(b"jp2c") - 4
+    colour = content.index(b"colr") - 4
+    (length,) = struct.unpack_from(">I", content, colour)
+    box = struct.pack(">I4sBBB", 11 + len(profile), b"colr", 2, 0, 0) + profile
+    inside = content[start + 8 : colour] + box + content[colour + length : end]
+    return content[:start] + struct.pack(">I4s", 8 + len(inside), b"jp2h") + inside + content[end:]
+
+
+def profile_swapping_red_and_blue() -> bytes:
+    """An sRGB profile whose red and blue are exchanged: who applies it changes samples."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile.replace(b"rXYZ", b"?XYZ", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"?XYZ", b"bXYZ", 1)
 
 
 def later_avif(content: bytes) -> bytes:

@@ -72,7 +72,7 @@ def test_fields_stand_where_the_diagram_says(scan, model, height, width):
     assert data[position:-4] == bytes((1,)) + number(len(planes)) + planes
     assert data[-4:] == zlib.crc32(data[:-4]).to_bytes(4, "little")
     container = Container.from_bytes(data)
-    assert (container.height, container.width, container.channels) == image.shape
+    assert (container.height, container.width, container.mode.channels) == image.shape
     assert models_named(container) == (model.fingerprint[:16],)
     assert scan_named(container) == scan
     assert container.to_bytes() == data

@@ -85,4 +85,4 @@ def test_memory_of_encoding_6_megapixels(tmp_path):
 def test_the_file_says_what_decoding_needs(encoded):
     image, data = encoded
     container = Container.from_bytes(data)
-    assert (container.height, container.width, container.channels) == image.shape
+    assert (container.height, container.width, container.mode.channels) == image.shape

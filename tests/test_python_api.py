@@ -238,6 +238,16 @@ def test_errors_of_saving_are_oserrors():
         saved(Image.new("L", (2, 2)), order="spiral")
 
 
+def test_images_too_long_for_networks_are_coded_plainly(monkeypatch):
+    image = random_image(24, 31, kind="smooth")
+    by_network = p59.encode(image)
+    monkeypatch.setattr("coders.network_rows.LARGEST_SIDE", 30)
+    plainly = p59.encode(image, verify=True)
+    assert len(plainly) > len(by_network)
+    with pytest.raises(p59.FormatError, match="24x31 pixels"):
+        p59.decode(by_network)
+
+
 def test_arrays_of_the_other_byte_order():
     pixels = np.arange(30, dtype=np.uint16).reshape(5, 6) * 1000
     for order in "<>":

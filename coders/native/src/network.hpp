@@ -7,7 +7,7 @@
 //
 // An instruction set `Isa` provides
 //
-//     kName, kTilePixels, kTileBlocks, kSingleBlocks
+//     kTilePixels, kTileBlocks, kSingleBlocks
 //     Sums                                16 int32
 //     Pairs load_pairs(p)                 16 outputs' weights for one pair of inputs
 //     Pair broadcast_pair(p)              one pair of activations

@@ -1,0 +1,45 @@
+"""What Pillow changes of TIFF files without a word, which is refused; and which of their tags are metadata."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from utils.errors import InputError
+
+BITS, PHOTOMETRIC, ORIENTATION, EXTRA_SAMPLES = 258, 262, 274, 338
+WHITE_IS_ZERO = 0
+#: Kinds of a channel besides colour: premultiplied alpha; alpha, also as one program numbers it.
+ASSOCIATED, ALPHA = 1, frozenset((2, 999))
+#: Fields that describe how samples are stored, those that `info` has, and layers; the rest is EXIF.
+LAYOUT = frozenset(
+    [254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 282, 283, 284, 288, 289, 290]
+    + [291, 292, 293, 296, 317, 320, 322, 323, 324, 325, 330, 332, 338, 339, 340, 341, 347, 529, 530, 531, 532, 700]
+    + [34675, 37724]
+)
+
+
+def check_tiff(image: Image.Image) -> None:
+    """Raises InputError where an opened TIFF file's samples would not come back as they are stored."""
+    tags = image.tag_v2
+    if tags.get(ORIENTATION, 1) != 1:  # Pillow turns it on loading, some of them wrongly, and forgets the tag
+        raise InputError(f"TIFF image is stored turned (its tag Orientation is {tags[ORIENTATION]}); save it upright")
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO and image.mode.startswith("I"):  # in other modes Pillow inverts them
+        raise InputError("TIFF image of 16 bits has 0 for white; save it with 0 for black")
+    extra = set(tags.get(EXTRA_SAMPLES, ())) - ALPHA
+    if extra == {ASSOCIATED} and max(tags.get(BITS, (1,))) <= 8 and image.getchannel("A").getextrema()[0] == 255:
+        return  # divided by one
+    if extra:
+        raise InputError(
+            "TIFF image has alpha multiplied into colour, or another channel; convert to unassociated alpha"
+        )
+
+
+def exif_of_tiff(fields: Image.Exif) -> bytes:
+    """A TIFF file's fields that are metadata, as the content of PNG's eXIf chunk."""
+    layout = {field: fields[field] for field in LAYOUT.intersection(fields)}
+    for field in layout:
+        del fields[field]
+    try:
+        return fields.tobytes() if fields else b""
+    finally:  # they are the caller's
+        fields.update(layout)

@@ -1,0 +1,176 @@
+"""Metadata: what is kept, from where, and what is refused."""
+
+from __future__ import annotations
+
+import io
+
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image
+
+import p59
+from coders.container import MOST_CHUNKS, Container
+from datasets.metadata import info_of
+from datasets.pictures import picture_of, read_picture
+from datasets.png import png_of
+from tests.image_files import (
+    BYTES,
+    WORDS,
+    jpeg2000_with_profile,
+    of,
+    pillow,
+    png_info,
+    profile_swapping_red_and_blue,
+    tiff,
+    with_chunk,
+)
+from utils.errors import FormatError, InputError
+from utils.png_chunks import png_chunks
+
+COLOUR = of(BYTES[:, :, :3])
+
+
+def chunks_of(picture) -> dict[bytes, bytes]:
+    return dict(picture.metadata)
+
+
+@pytest.mark.parametrize("samples", [BYTES[:, :, :3], WORDS[:, :, :3]], ids=["8 bits", "16 bits"])
+def test_profile_of_jpeg_2000(samples, tmp_path):
+    """Pillow does not read it; it changes no sample."""
+    profile = profile_swapping_red_and_blue()
+    path = tmp_path / "a.jp2"
+    path.write_bytes(jpeg2000_with_profile(imagecodecs.jpeg2k_encode(samples, level=0), profile))
+    picture = read_picture(path)
+    assert np.array_equal(picture.samples, samples)
+    assert info_of("RGB", b"", None, picture.metadata)["icc_profile"] == profile
+
+
+@pytest.mark.parametrize("kind", [b"cICP", b"mDCV", b"cLLI"])
+def test_how_colours_are_shown_is_kept(kind, tmp_path):
+    """Chunks of PNG that Pillow passes over."""
+    content = with_chunk(pillow(COLOUR), kind, b"\x09\x10\x00\x01")
+    (tmp_path / "a.png").write_bytes(content)
+    picture = read_picture(tmp_path / "a.png")
+    assert chunks_of(picture) == {kind: b"\x09\x10\x00\x01"}
+    assert (kind, b"\x09\x10\x00\x01") in png_chunks(png_of(picture))
+
+
+def test_shape_of_pixels_without_a_unit(tmp_path):
+    content = bytearray(pillow(COLOUR, "JPEG", dpi=(30, 20)))
+    content[content.index(b"JFIF") + 7] = 0  # its unit
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert info_of("RGB", b"", None, read_picture(tmp_path / "a.jpg").metadata)["aspect"] == (30, 20)
+    (tmp_path / "a.tif").write_bytes(tiff(BYTES[:, :, 0], resolution=(1.5, 1), resolutionunit="none"))
+    across, down = info_of("L", b"", None, read_picture(tmp_path / "a.tif").metadata)["aspect"]
+    assert across / down == 1.5
+
+
+def test_tags_of_tiff_come_back_as_exif_and_stay(tmp_path):
+    """White point, primaries and page number are facts of an image; the image given is left as it is."""
+    fields = Image.Exif()
+    fields[270], fields[318], fields[297], fields[0x8769] = "a", (0.25, 0.5), (1, 2), {0x9003: "2026:01:01 00:00:00"}
+    with Image.open(io.BytesIO(pillow(COLOUR, "JPEG", exif=fields))) as image:
+        COLOUR.save(tmp_path / "a.tif", exif=image.getexif())
+    with Image.open(tmp_path / "a.tif") as image:
+        before = dict(image.getexif())
+        restored = p59.decode(p59.encode(image)).getexif()
+        assert dict(image.getexif()) == before
+    assert 256 in before
+    assert set(restored) == {270, 318, 297, 0x8769}
+    assert all(restored[tag] == before[tag] for tag in (270, 318, 297))
+    assert restored.get_ifd(0x8769) == {0x9003: "2026:01:01 00:00:00"}
+
+
+def test_texts_survive_being_coded_again(tmp_path):
+    COLOUR.save(tmp_path / "a.png", pnginfo=png_info())
+    (tmp_path / "a.p59").write_bytes(p59.encode(tmp_path / "a.png"))
+    with Image.open(tmp_path / "a.p59") as image:
+        image.save(tmp_path / "b.p59")
+    texts = {"Title": "Größe", "Titel": "標題", "Long": "word " * 50}
+    for path in (tmp_path / "a.p59", tmp_path / "b.p59"):
+        info = p59.decode(p59.encode(path)).info
+        assert {key: info[key] for key in texts} == texts
+
+
+def test_what_describes_a_file_becomes_no_text(tmp_path):
+    COLOUR.save(tmp_path / "a.tif", compression="tiff_lzw")
+    with Image.open(tmp_path / "a.tif") as image:
+        assert image.info["compression"] == "tiff_lzw"
+        copy = image.copy()
+    assert not chunks_of(picture_of(copy)).keys() - {b"pHYs"}
+    COLOUR.save(tmp_path / "a.p59", quality="best", comment="x")
+    with Image.open(tmp_path / "a.p59") as image:
+        assert image.info == {}
+
+
+def test_large_image_needs_a_larger_limit_when_saved(tmp_path):
+    with pytest.raises(OSError, match="pixel_limit"):
+        COLOUR.save(tmp_path / "a.p59", pixel_limit=COLOUR.width * COLOUR.height - 1)
+    COLOUR.save(tmp_path / "a.p59", pixel_limit=COLOUR.width * COLOUR.height)
+
+
+@pytest.mark.parametrize(
+    ("mode", "info"),
+    [
+        ("RGB", {"transparency": 5}),
+        ("RGB", {"transparency": (1, 2)}),
+        ("RGB", {"transparency": (1, 2, 3, 4)}),
+        ("L", {"transparency": (1, 2, 3)}),
+        ("P", {"transparency": 300}),
+        ("P", {"transparency": -1}),
+        ("RGB", {"xmp": "<x/>".encode("utf-16")}),
+        ("RGB", {"nul\0key": "x"}),
+        ("RGB", {"": "x"}),
+        ("RGB", {"k" * 80: "x"}),
+    ],
+)
+def test_what_would_not_come_back_is_refused(mode, info):
+    image = COLOUR.convert(mode)
+    image.info.update(info)
+    with pytest.raises(InputError, match=r"metadata cannot be read .*; remove it"):
+        p59.encode(image)
+
+
+def test_large_profiles_are_refused():
+    """Pillow reads no more than a mebibyte of one, nor of the restored PNG file's."""
+    image = COLOUR.copy()
+    image.info["icc_profile"] = bytes((1 << 20) + 1)
+    with pytest.raises(InputError) as raised:
+        p59.encode(image)
+    assert str(raised.value).count("cannot be read") == 1
+
+
+def test_more_chunks_than_can_be_held_are_refused():
+    container = Container.from_bytes(p59.encode(COLOUR))
+    many = Container(container.mode, container.height, container.width, container.pixels,
+                     ((200, b""),) * MOST_CHUNKS + container.chunks)  # fmt: skip
+    with pytest.raises(FormatError, match="chunks"):
+        Container.from_bytes(many.to_bytes())
+    few = Container(container.mode, container.height, container.width, container.pixels,
+                    ((200, b""),) * 9 + container.chunks)  # fmt: skip
+    assert Container.from_bytes(few.to_bytes()).planes == container.planes
+
+
+def test_more_texts_than_are_kept_are_refused(monkeypatch):
+    monkeypatch.setattr("datasets.pictures.MOST_CHUNKS", 4)
+    image = COLOUR.copy()
+    image.info.update({"a": "1", "b": "2"})
+    assert len(picture_of(image).metadata) == 2
+    image.info["c"] = "3"
+    with pytest.raises(InputError, match="3 texts"):
+        picture_of(image)
+
+
+def test_restored_images_may_be_changed(tmp_path):
+    """As those of Pillow's own formats."""
+    for mode in ("L", "RGB", "RGBA", "P", "1", "I;16"):
+        image = Image.fromarray(WORDS[:, :, 0]) if mode == "I;16" else COLOUR.convert(mode)
+        data = p59.encode(image)
+        (tmp_path / "a.p59").write_bytes(data)
+        with Image.open(tmp_path / "a.p59") as opened:
+            for restored in (opened, p59.decode(data)):
+                pixel = restored.getpixel((1, 1))
+                restored.load()[0, 0] = pixel
+                assert restored.getpixel((0, 0)) == pixel
+        assert p59.decode(data).tobytes() == image.tobytes()
