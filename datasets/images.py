@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from PIL import Image
 
 from coders.container import PIXEL_LIMIT
 from utils.errors import InputError, P59Error
+from utils.search import Found, search, search_named
 
 #: File endings taken for images when a directory is searched.
 IMAGE_ENDINGS = frozenset(
@@ -26,14 +29,16 @@ IMAGE_ENDINGS = frozenset(
 def find_images(sources: str | list[str]) -> list[Path]:
     """Image files of one path or a list of paths, each a file or a directory (searched with its sub-folders).
 
-    Sorted inside each directory. Raises InputError for a path that does not exist or a directory without images.
+    Sorted inside each directory, whose sub-folders that cannot be listed are among them: they fail when they are read.
+    Raises InputError for a path that does not exist, a directory without images, or one that cannot be listed itself.
     """
     found: list[Path] = []
     for source in [sources] if isinstance(sources, str | Path) else sources:
         path = Path(source).expanduser()
         if path.is_dir():
-            named = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_ENDINGS)
-            inside = sorted(file for file in named if is_file(file))
+            below = search_named(path)
+            named = (file for file in below.files if file.suffix.lower() in IMAGE_ENDINGS)
+            inside = sorted([*(file for file in named if is_file(file)), *below.unreadable])
             if not inside:
                 raise InputError(
                     f"no image in directory {str(path)!r}; known endings: {' '.join(sorted(IMAGE_ENDINGS))}"
@@ -47,22 +52,25 @@ def find_images(sources: str | list[str]) -> list[Path]:
 
 
 def is_file(path: Path) -> bool:
-    """Whether something in a directory is to be read: a file, or a link to nothing, which the user shall know of."""
-    return path.is_file() or (path.is_symlink() and not path.exists())
+    """Whether something in a directory is to be read: a file, or what cannot be looked at, as a link to nothing, which
+    the user shall know of."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
 
 
 def left_out(sources: str | list[str]) -> list[str]:
     """For people: linked directories and files, by their endings, that `find_images` left out of each directory."""
     lines = []
     for source in [sources] if isinstance(sources, str | Path) else sources:
-        path, linked, counts = Path(source).expanduser(), 0, Counter()
-        for file in path.rglob("*") if path.is_dir() else ():
-            if file.is_symlink() and file.is_dir():
-                linked += 1
-            elif file.suffix.lower() not in IMAGE_ENDINGS and file.is_file():
-                counts[file.suffix.lower() or "no ending"] += 1
-        if linked:
-            lines.append(f"{path}: {linked} linked directories in it are not searched; name them to have them searched")
+        path = Path(source).expanduser()
+        below = search(path) if path.is_dir() else Found()
+        others = (file for file in below.files if file.suffix.lower() not in IMAGE_ENDINGS and os.path.isfile(file))
+        counts = Counter(file.suffix.lower() or "no ending" for file in others)
+        if below.linked:
+            linked = f"{len(below.linked)} linked directories in it are not searched"
+            lines.append(f"{path}: {linked}; name them to have them searched")
         if counts:
             named = ", ".join(f"{count} {ending}" for ending, count in sorted(counts.items()))
             lines.append(f"{path}: {named} not taken for images by their endings; name a file to have it read anyway")

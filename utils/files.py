@@ -6,6 +6,7 @@ import os
 import tempfile
 import threading
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 from utils.errors import P59Error
@@ -19,7 +20,7 @@ def write_whole(path: Path, data: bytes) -> None:
     with _asking:  # before anything is made: while one thread asks, another's folder would be everybody's to write
         mode = 0o666 & ~_umask()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent)
         handle, beside = tempfile.mkstemp(prefix=".p59.", suffix=".part", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -33,6 +34,13 @@ def write_whole(path: Path, data: bytes) -> None:
             raise
     except OSError as error:
         raise P59Error(f"cannot write {str(path)!r} ({error.strerror}); free space or choose another path") from error
+
+
+def _make(directory: Path) -> None:
+    """A directory and those above it, also a thousand of them, for each of which `mkdir(parents=True)` calls itself."""
+    missing = list(takewhile(lambda each: not each.exists(), (directory, *directory.parents)))
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
 
 
 _asking = threading.Lock()
