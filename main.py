@@ -13,14 +13,18 @@ if __name__ == "__main__" and ASKED_TO_STOP is signal.default_int_handler:
 # ruff: noqa: E402
 from utils.config import key_help, read_config
 from utils.errors import P59Error, RequestError
+from utils.stopping import Terminated
 from utils.tasks.choose import task_of
-from utils.tasks.report import complain, say
+from utils.tasks.report import all_said, complain, say
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one configuration; returns the exit status: 0 done, 1 some file failed, 2 wrong request, 130 interrupted."""
+    """Run one configuration; returns the exit status.
+
+    0 done, 1 some file failed or what was printed is lost, 2 wrong request, 130 interrupted, 143 ended by SIGTERM.
+    """
     parser = argparse.ArgumentParser(
         prog="main.py",
         description="Encode, decode, measure, freeze or train, as a JSON configuration says.",
@@ -38,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         task = task_of(config, notes)
         for note in notes:
             say(note)
-        return task()
+        return task() or (0 if all_said() else 1)
     except P59Error as error:
         complain(f"error: {error}")
         return error.exit_status
@@ -48,9 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     except MemoryError:
         complain("error: out of memory; use fewer threads, smaller images, or a machine with more")
         return RequestError.exit_status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         complain("interrupted; files that are there are complete")
-        return INTERRUPTED
+        return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -145,6 +145,19 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, model, direction):
     assert [path.stem for path in target.iterdir()] == ["small"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_what_is_printed_is_lost_and_the_files_are_written(tmp_path, model):
+    images(tmp_path / "in", ["a.png"], 5)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            encode(tmp_path / "in", tmp_path / "out", model), cwd=ROOT, stdout=full, stderr=subprocess.PIPE, timeout=120
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"standard output cannot be written (No space left on device)")
+    assert done.stderr.count(b"\n") == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.p59"]
+
+
 def test_a_read_only_target(tmp_path, model, capsys):
     images(tmp_path / "in", ["a.png"], 5)
     target = tmp_path / "out"

@@ -5,19 +5,47 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TextIO
 
 from tabulate import tabulate
 
 
 def say(line: str) -> None:
-    """One line on standard output, shown at once; of several processes under torchrun only the first speaks."""
-    if os.environ.get("RANK", "0") == "0":
+    """One line on standard output, shown at once; of several processes under torchrun only the first speaks.
+
+    Where it cannot be written, to a full disk or a closed pipe, a complaint says so, and the work goes on.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return
+    try:
         print(line, flush=True)
+    except OSError as error:
+        _discard(sys.stdout)
+        _lost.append(error)
+        complain(f"standard output cannot be written ({error.strerror}); the work goes on, what it prints is lost")
 
 
 def complain(line: str) -> None:
-    """One line on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    """One line on standard error, where that can be written."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
+
+
+def all_said() -> bool:
+    """Whether all lines on standard output could be written."""
+    return not _lost
+
+
+_lost: list[OSError] = []
+
+
+def _discard(stream: TextIO) -> None:
+    """What the stream holds back and all that follows goes nowhere, also when Python ends."""
+    with suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def table(rows: Sequence[Sequence], headers: Sequence[str], formats: Sequence[str]) -> str:
