@@ -12,7 +12,7 @@ from models.model_file import read_model
 from models.store import SHIPPED
 from tests.command_line_cases import CONFIGS, ENCODE, checkpoint, encoded, files_in, load, photograph, run, save
 from tests.helpers import random_image
-from utils.config import read_config
+from utils.config import CODEC_NAMES, read_config, unused
 from utils.tasks import choose
 from utils.tasks.report import table
 
@@ -160,6 +160,37 @@ def test_some_tasks_take_one_image_after_the_other_on_any_device(monkeypatch):
         choose.backend_of(EasyDict(device="cuda", num_threads=None, images_at_once=8), notes, task)
         assert len(notes) == notes_expected
         assert all(f"run_mode {task} takes one image after the other" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "ignored"),
+    [
+        ("encode_wavefront.json", {"num_workers": 2, "turn": True, "H": 1}, "num_workers"),
+        ("decode.json", {"block_size": 8, "run_type": "P", "H": 1}, "run_type, block_size"),
+        ("measure.json", {"skip_existing": True, "overwrite": False}, "skip_existing, overwrite"),
+        ("demo.json", {"run_type": "P", "exp_name": "mine"}, "run_type"),
+        ("tables.json", {"num_threads": 1}, "num_threads"),
+        ("freeze.json", {"device": "cpu", "noise": 0.1}, "device"),
+        ("encode_wavefront.json", {}, ""),
+        ("freeze.json", {}, ""),
+    ],
+)
+def test_given_keys_that_a_task_does_not_use_are_named(config, given, ignored):
+    settings, _ = read_config(str(CONFIGS / config), [f"{key}={json.dumps(value)}" for key, value in given.items()])
+    task = settings.run_mode or settings.mode
+    assert ", ".join(unused(settings, task)) == ignored
+
+
+def test_a_key_without_use_is_told(run, tmp_path):
+    save(tmp_path / "a.png", photograph(16, 16))
+    assert run("measure.json", test_data="a.png", block_size=8) == 0
+    assert "run_mode measure ignores block_size: it has no use for it" in run.out
+
+
+def test_the_codecs_of_the_help_are_those_there_are():
+    from utils.evaluation.codecs import CODECS, OURS
+
+    assert ", ".join([*CODECS, OURS]) == CODEC_NAMES
 
 
 # Where things go.

@@ -37,6 +37,9 @@ OBSOLETE = {
     "paralel_data_matrix": "scan orders are computed, not read from files",
 }
 
+#: The names of utils.evaluation.codecs, whose import takes long.
+CODEC_NAMES = "QOI, QOI (Pillow), PNG, JPEG-LS, JPEG 2000, WebP, FLIF, JPEG XL e7, JPEG XL e9, P59"
+
 RUN_MODES = ("demo", "encode", "decode", "measure", "evaluate", "analyze", "tables")
 
 KEYS: dict[str, Key] = {
@@ -54,7 +57,9 @@ KEYS: dict[str, Key] = {
         least=1,
         most=1024,
     ),
-    "num_threads": Key((int,), None, "CPU threads; default: all cores", least=1, most=1024),
+    "num_threads": Key(
+        (int,), None, "CPU threads; default: all cores; evaluate: 1, and all for times", least=1, most=1024
+    ),
     # Model
     "checkpoint_file": Key(
         PATHS,
@@ -66,11 +71,20 @@ KEYS: dict[str, Key] = {
     "num_mix_GMM": Key((int,), 3, "Gaussians of each sub-pixel's mixture", least=1, most=10),
     "res_con": Key((bool,), False, "residual network"),
     # Images and files
-    "test_data": Key(PATHS, None, "images to encode or measure: file, directory or list"),
+    "test_data": Key(
+        PATHS, None, "images to encode, measure, evaluate, analyze or demonstrate: file, directory or list"
+    ),
     "bitstream_path": Key((str,), None, ".p59 files: where to write or what to decode; a directory or one file"),
-    "output_path": Key((str,), None, "where decoded images go: a directory or one .png file"),
+    "output_path": Key(
+        (str,),
+        None,
+        "decode: a directory for the images, or one .png file; evaluate, analyze: a directory for the report, the "
+        "pictures; tables: the Markdown file (default README.md)",
+    ),
     "write_encode_data": Key((str, bool), None, "published name of output_path, used where that is absent"),
-    "skip_existing": Key((bool,), False, "leave output files that exist as they are"),
+    "skip_existing": Key(
+        (bool,), False, "encode, decode: leave whole output files that exist as they are, without comparing"
+    ),
     "overwrite": Key((bool,), False, "encode, decode: replace output files that hold another image"),
     "adapt_steps": Key(
         (int,),
@@ -85,12 +99,23 @@ KEYS: dict[str, Key] = {
     "H": Key((int,), None, "height; decoding checks it, encoding ignores it", least=1),
     "W": Key((int,), None, "width; decoding checks it, encoding ignores it", least=1),
     # Evaluation
-    "codecs": Key(PATHS, None, "codecs to compare, P59 among them; default: all"),
+    "codecs": Key(PATHS, None, f"codecs to compare, of {CODEC_NAMES}; default: all"),
     "orders": Key(PATHS, None, "scan orders of P59 to evaluate; default: all three"),
     "models": Key(PATHS, None, "models of P59 to evaluate: files, or shipped; default: checkpoint_file, else shipped"),
-    "results_path": Key((str,), None, "table (.tsv) that measurements are added to, one row for each image and codec"),
-    "timing_sizes": Key(PATHS, None, "image sizes to time, HxW each; default: 256x256, 512x768, 1024x1536"),
-    "num_workers": Key((int,), None, "images evaluated at a time; default: one for each core", least=0, most=1024),
+    "results_path": Key(
+        (str,),
+        None,
+        "evaluate: table (.tsv) that measurements are added to, one row for each image and codec; tables: such a table "
+        "or a directory of them",
+    ),
+    "timing_sizes": Key(PATHS, None, "image sizes to time, HxW each, or none; default: 256x256, 512x768, 1024x1536"),
+    "num_workers": Key(
+        (int,),
+        None,
+        "processes that evaluate images; default: one for each core; 0: this one does it",
+        least=0,
+        most=1024,
+    ),
     "block_size": Key((int,), 32, "side of the regions that analyze compares, pixels", least=1),
     # Training. Absent keys mean the published setting; configs/train.json sets this project's recipe.
     "train_data": Key(PATHS, None, "training images: directory or list; also calibrates mode freeze"),
@@ -178,6 +203,23 @@ KEYS: dict[str, Key] = {
     ),
 }
 
+_TEST = ("mode", "run_mode", "adapt_steps")
+_MODEL = (*_TEST, "checkpoint_file", "exp_name", "calibration_data", "device", "num_threads", "images_at_once")
+_CODED = ("run_type", "decoder_method", "num_color_channels", "test_data", "pixel_limit")
+_FILES = ("bitstream_path", "skip_existing", "overwrite", "pixel_limit", "H", "W")
+#: Keys that a run mode, or the mode freeze, uses, or of which its task itself says why they are ignored.
+USED: dict[str, tuple[str, ...]] = {
+    "encode": (*_MODEL, *_CODED, *_FILES, "turn", "verify"),
+    "decode": (*_MODEL, *_FILES, "output_path", "write_encode_data"),
+    "measure": (*_MODEL, *_CODED),
+    "demo": (*_MODEL, "num_color_channels", "bitstream_path", "test_data", "pixel_limit"),
+    "tables": (*_TEST, "results_path", "output_path"),
+    "freeze": (
+        *("mode", "checkpoint_file", "exp_name", "calibration_data", "train_data", "frozen_path", "num_threads"),
+        *("noise", "resize", "sharpen", "half_colour"),
+    ),
+}
+
 
 class Notes(list):
     """Lines the user should see about the configuration (an ignored key, say); tasks print them."""
@@ -252,6 +294,11 @@ def _checked(name: str, value: Any) -> Any:
         most = "" if key.most is None else f" and at most {key.most}"
         raise RequestError(f"{name} is {value!r}; it must be at least {key.least}{most}")
     return value
+
+
+def unused(config: EasyDict, task: str) -> list[str]:
+    """Given keys that a run mode or mode does not use, in the order of KEYS; none where `USED` does not list it."""
+    return [name for name in KEYS if name in config.given and name not in USED.get(task, KEYS)]
 
 
 def required(config: EasyDict, key: str, why: str) -> Any:

@@ -15,7 +15,7 @@ from coders.scan import DIAGONAL, SEQUENTIAL, WAVEFRONT, Scan
 from datasets.augmentation import CHANCES
 from models.fitting import Fitting
 from models.store import find_checkpoint
-from utils.config import Notes, listed, required, single
+from utils.config import Notes, listed, required, single, unused
 from utils.errors import RequestError
 from utils.tasks import decode, demo, encode, freeze, measure
 from utils.tasks.choose_evaluation import analyze_task, evaluate_task, tables_task
@@ -35,6 +35,10 @@ def task_of(config: EasyDict, notes: Notes) -> Callable[[], int]:
         torch.set_num_threads(config.num_threads)
     if config.mode is None:
         raise RequestError("mode is missing; set it to train, debug, validate, test or freeze")
+    ignored = unused(config, config.run_mode if config.mode == "test" else config.mode)
+    if ignored:
+        task = f"run_mode {config.run_mode}" if config.mode == "test" else f"mode {config.mode}"
+        notes.append(f"{task} ignores {', '.join(ignored)}: it has no use for {'it' if len(ignored) == 1 else 'them'}")
     if config.mode != "test":
         return MODES[config.mode](config, notes)
     if config.adapt_steps and config.run_mode not in ("encode", "evaluate"):
