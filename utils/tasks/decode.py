@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,14 @@ from coders.backends import Backend
 from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture
 from coders.picture import Picture, same_picture
-from datasets.images import is_file
+from datasets.images import image_opened, is_file
 from datasets.pictures import read_picture
 from datasets.png import png_of
 from utils.errors import FormatError, InputError, P59Error, RequestError
 from utils.files import write_whole
-from utils.tasks.encode import ENDING, coding_of, names_file, output_paths
+from utils.png_chunks import SIGNATURE
+from utils.search import search_named
+from utils.tasks.encode import ENDING, begins_as, coding_of, names_file, output_paths
 from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
 from utils.tasks.report import say
@@ -26,7 +29,8 @@ class DecodeTask:
     """Decode `source`, one .p59 file or a directory of them, into `target`: a directory or one file.
 
     `height` and `width`, where given, must be those of every file. An output that exists stays where it is the same
-    picture; another one is replaced only with `overwrite`.
+    picture; another one is replaced only with `overwrite`. With `skip_existing` whole PNG files stay, whatever they
+    show, and damaged ones are replaced.
     """
 
     source: Path
@@ -42,7 +46,7 @@ class DecodeTask:
 
 
 def run(task: DecodeTask) -> int:
-    """Decode all files; failures are listed at the end. Returns the exit status."""
+    """Decode all files; failures are told as they occur. Returns the exit status."""
     if names_file(task.target, task.into_directory) and task.target.suffix.lower() != ".png":
         path = str(task.target)
         raise RequestError(f"output_path is {path!r}; restored images are PNG files, name a .png or a directory")
@@ -51,16 +55,20 @@ def run(task: DecodeTask) -> int:
     if task.backend.note:
         say(task.backend.note)
     task.models.given()
-    results = run_files(partial(_decode_file, task), files, outputs, task.skip_existing, task.backend)
-    return conclude(results)
+    return conclude(run_files(partial(_decode_file, task), files, outputs, task.backend))
 
 
-def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str]:
+def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str] | None:
+    if task.skip_existing and _is_whole(output):
+        return None
     data = _read(path)
     container = Container.from_bytes(data, task.pixel_limit)
     _check_size(container, task)
     picture = decode_picture(container, task.models.named, task.backend)
     if task.overwrite or not output.exists():
+        write_whole(output, png_of(picture))
+    elif task.skip_existing and begins_as(output, SIGNATURE):
+        say(f"{output} is damaged and is decoded anew")
         write_whole(output, png_of(picture))
     elif not _holds(output, picture, task.pixel_limit):
         raise InputError(
@@ -79,13 +87,28 @@ def _holds(output: Path, picture: Picture, pixel_limit: int) -> bool:
         return False
 
 
+def _is_whole(output: Path) -> bool:
+    """Whether there is a PNG file, of any size, whose checksums are right; its samples are not decoded."""
+    try:
+        with image_opened(output, sys.maxsize) as image:
+            image.verify()
+            return image.format == "PNG"
+    except InputError:
+        return False
+
+
 def find_streams(source: Path) -> list[Path]:
-    """The .p59 files of a path. Raises InputError where there are none."""
+    """The .p59 files of a path, and folders below it that cannot be listed, which fail when they are read.
+
+    Raises InputError where there are none, or it cannot be listed itself.
+    """
     if source.is_file():
         return [source]
     found = []
     if source.is_dir():
-        found = sorted(file for file in source.rglob("*") if file.suffix.lower() == ENDING and is_file(file))
+        below = search_named(source)
+        named = (file for file in below.files if file.suffix.lower() == ENDING)
+        found = sorted([*(file for file in named if is_file(file)), *below.unreadable])
     if not found:
         what = "holds no .p59 file" if source.is_dir() else "does not exist"
         raise InputError(f"bitstream_path {str(source)!r} {what}; give a .p59 file or a directory of them")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from coders.backends import Backend
-from coders.container import PIXEL_LIMIT, Container
+from coders.container import MAGIC, PIXEL_LIMIT, VERSION, Container
 from coders.image_codec import decode_picture, encode_picture, models_named, scan_named
 from coders.network_rows import Fit
 from coders.picture import Picture, same_picture
@@ -19,13 +21,16 @@ from coders.planes import is_adapted
 from coders.scan import Scan
 from datasets.images import find_images, left_out
 from datasets.pictures import read_picture
-from utils.errors import InputError, LosslessError, P59Error, RequestError
+from utils.errors import FormatError, InputError, LosslessError, RequestError
 from utils.files import write_whole
 from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
 from utils.tasks.report import say
 
 ENDING = ".p59"
+#: Endings of one named file: ours, and that of the published configurations.
+FILE_ENDINGS = (ENDING, ".bin")
+START = MAGIC + bytes((VERSION,))
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,8 @@ class EncodeTask:
     """Encode `sources` into `target`: a directory, or one file (see `names_file`); `fit` adapts the network to each.
 
     With `turn` each is coded in the orientation that takes the fewest bits. An output that exists is replaced where it
-    holds the same image, else only with `overwrite`.
+    holds the same image and metadata, else only with `overwrite`. With `skip_existing` whole ones stay, whatever they
+    hold, and damaged ones are replaced.
     """
 
     sources: str | list[str]
@@ -51,7 +57,12 @@ class EncodeTask:
 
 
 def run(task: EncodeTask) -> int:
-    """Encode all images; failures are listed at the end. Returns the exit status."""
+    """Encode all images; failures are told as they occur. Returns the exit status."""
+    if names_file(task.target, task.into_directory) and task.target.suffix.lower() not in FILE_ENDINGS:
+        path = str(task.target)
+        raise RequestError(
+            f"bitstream_path is {path!r}; one file's name ends in {' or '.join(FILE_ENDINGS)}, a directory's in /"
+        )
     files = find_images(task.sources)
     outputs = output_paths(files, task.sources, task.target, ENDING, task.into_directory)
     if task.backend.note:
@@ -59,27 +70,43 @@ def run(task: EncodeTask) -> int:
     for line in left_out(task.sources):
         say(line)
     task.models.given()
-    return conclude(run_files(partial(_encode_file, task), files, outputs, task.skip_existing, task.backend))
+    return conclude(run_files(partial(_encode_file, task), files, outputs, task.backend))
 
 
-def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str]:
+def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str] | None:
+    if task.skip_existing and _container_in(output):
+        return None
     picture = read_picture(path, task.pixel_limit)
-    if output.exists() and not (task.overwrite or _holds(output, picture, task.pixel_limit)):
-        raise InputError(
-            f"{str(output)!r} exists and does not hold this image; name another bitstream_path, or replace it with "
-            "overwrite=true"
-        )
+    if output.exists() and not (task.overwrite or _holds(output, picture)):
+        if not (task.skip_existing and begins_as(output, START)):
+            raise InputError(
+                f"{str(output)!r} exists and does not hold this image with these metadata; name another "
+                "bitstream_path, or replace it with overwrite=true"
+            )
+        say(f"{output} is damaged and is encoded anew")
     data, container = _encoded(picture, task)
     write_whole(output, data)
     return picture.height * picture.width, picture.samples.size, len(data), *coding_of(container)
 
 
-def _holds(output: Path, picture: Picture, pixel_limit: int) -> bool:
-    """Whether a file is a .p59 of the picture: the same mode, size, palette, transparency and samples."""
+def _holds(output: Path, picture: Picture) -> bool:
+    """Whether a file is a .p59 of the picture: the same in everything, as far as checksums tell."""
+    container = _container_in(output)
+    return container is not None and (container.pixels, container.metadata) == (picture.checksum, picture.metadata)
+
+
+def _container_in(output: Path) -> Container | None:
+    """A .p59 file, parsed and of any size; None where there is none or it is damaged."""
     try:
-        return Container.from_bytes(output.read_bytes(), pixel_limit).pixels == picture.checksum
-    except (P59Error, OSError):
-        return False
+        return Container.from_bytes(output.read_bytes(), sys.maxsize)
+    except (FormatError, OSError):
+        return None
+
+
+def begins_as(output: Path, start: bytes) -> bool:
+    """Whether a file begins with `start`, or ends before it differs."""
+    with output.open("rb") as file:
+        return start.startswith(file.read(len(start)))
 
 
 def coding_of(container: Container) -> tuple[str, str]:
@@ -131,19 +158,21 @@ def output_paths(
         outputs = [target]
     else:
         raise RequestError(f"{str(target)!r} names one file, but there are {len(files)} inputs; give a directory")
-    inputs = {file.resolve() for file in files}
+    inputs = {os.path.realpath(file) for file in files}  # Path.resolve fails on links that lead to themselves
     for output in outputs:
-        if output.resolve() in inputs:
+        if os.path.realpath(output) in inputs:
             raise RequestError(f"{str(output)!r} is an input and would be overwritten; name another output")
     return outputs
 
 
 def _outputs_inside(files: list[Path], sources: str | list[str], target: Path, ending: str) -> list[Path]:
-    roots = [Path(source).expanduser() for source in ([sources] if isinstance(sources, str) else sources)]
-    inside = [file.relative_to(next((root for root in roots if file.is_relative_to(root)), file)) for file in files]
+    named = [Path(source).expanduser() for source in ([sources] if isinstance(sources, str) else sources)]
+    roots = {root: number for number, root in reversed(list(enumerate(named)))}
+    inside = [file.relative_to(_first_of(roots, file)) for file in files]
     inside = [Path(file.name) if path == Path() else path for file, path in zip(files, inside, strict=True)]
     stems = Counter(_key(path.with_suffix("")) for path in inside)
     outputs: dict[str, Path] = {}
+    numbers: dict[str, int] = {}
     for file, path in zip(files, inside, strict=True):
         alone = stems[_key(path.with_suffix(""))] == 1
         output = target / (path.with_suffix(ending) if alone else path.with_name(path.name + ending))
@@ -152,11 +181,17 @@ def _outputs_inside(files: list[Path], sources: str | list[str], target: Path, e
             raise RequestError(
                 f"{file} and {other} would both be written to {output}; rename one, or encode them apart"
             )
-        number, plain = 2, output
+        plain = output
         while _key(output) in outputs:
-            output, number = plain.with_name(f"{path.name}~{number}{ending}"), number + 1
+            numbers[_key(plain)] = number = numbers.get(_key(plain), 1) + 1
+            output = plain.with_name(f"{path.name}~{number}{ending}")
         outputs[_key(output)] = output
     return list(outputs.values())
+
+
+def _first_of(roots: dict[Path, int], file: Path) -> Path:
+    """The directory with the lowest number that holds a file; the file itself where none does."""
+    return min((path for path in (file, *file.parents) if path in roots), key=roots.__getitem__, default=file)
 
 
 def _key(path: Path) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,8 +16,15 @@ from typing import Any
 from tqdm import tqdm
 
 from coders.backends import Backend
-from utils.errors import P59Error
+from utils.errors import InputError, P59Error, reason_of
+from utils.stopping import terminable
 from utils.tasks.report import TIMING_FORMATS, TIMING_HEADERS, complain, say, table, timing_row
+
+#: Tables of more rows show their totals only: nobody reads them, and laying them out takes seconds.
+MOST_ROWS = 1000
+#: Up to so many failures are listed again below the table.
+FEW_FAILURES = 10
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass
@@ -27,36 +37,55 @@ class Results:
     seconds: float = 0.0
 
 
+class DiskFullError(P59Error):
+    """A file could not be written for want of space, so that no other one need be tried."""
+
+
 def run_files(
-    work: Callable[[Path, Path], tuple], files: list[Path], outputs: list[Path], skip_existing: bool, backend: Backend
+    work: Callable[[Path, Path], tuple | None], files: list[Path], outputs: list[Path], backend: Backend
 ) -> Results:
     """work(file, output) -> (pixels, subpixels, bytes, ...) for each file, as many at a time as the backend wants.
 
-    An interrupt shows what was done until then, and goes on.
+    None is an output that was left as it is. Whatever work raises is a failure of its file, told at once; a full disk
+    ends the run. An interrupt, or SIGTERM, shows what was done until then, and goes on.
     """
     started, results = time.perf_counter(), Results()
 
     def one(paths: tuple[Path, Path]) -> list | str | None:
         path, output = paths
-        if skip_existing and output.exists():
-            return None
         began = time.perf_counter()
         try:
-            pixels, subpixels, size, *rest = work(path, output)
-        except (P59Error, MemoryError) as error:
-            return f"{path}: {str(error) or 'out of memory'}"
+            if path.is_dir():
+                raise InputError("is a directory that cannot be listed; what it holds is left out")
+            done = work(path, output)
+        except Exception as error:
+            if _is_disk_full(error):
+                raise DiskFullError(f"{path}: {error}") from error
+            return f"{path}: {_reason(error)}"
+        if done is None:
+            return None
+        pixels, subpixels, size, *rest = done
         return timing_row(str(output), pixels, subpixels, size, time.perf_counter() - began, *rest)
 
+    def failed(line: str) -> None:
+        results.failures.append(line)
+        with tqdm.external_write_mode(sys.stderr):
+            complain(f"failed: {line}")
+
     pairs = list(zip(files, outputs, strict=True))
-    with closing(together(one, pairs, backend)) as done:  # an interrupt here ends the threads now, not some time later
+    with terminable(), closing(together(one, pairs, backend)) as done:  # an interrupt here ends the threads at once
         try:
             for result in tqdm(done, total=len(pairs), unit="image", disable=None):
                 if result is None:
                     results.skipped += 1
                 elif isinstance(result, str):
-                    results.failures.append(result)
+                    failed(result)
                 else:
                     results.rows.append(result)
+        except DiskFullError as error:
+            left = len(pairs) - len(results.rows) - len(results.failures) - results.skipped - 1
+            rest = f"; the run ends here, {left} files are left: skip_existing=true goes on with them"
+            failed(f"{error}{rest if left else ''}")
         except KeyboardInterrupt:
             results.seconds = time.perf_counter() - started
             if results.rows or results.failures or results.skipped:
@@ -87,18 +116,41 @@ def together(work: Callable[[Any], Any], items: Iterable, backend: Backend) -> G
         executor.shutdown()
 
 
+def _is_disk_full(error: Exception) -> bool:
+    return any(isinstance(each, OSError) and each.errno in NO_SPACE for each in (error, error.__cause__))
+
+
+def _reason(error: Exception) -> str:
+    """For people: why a file failed."""
+    if isinstance(error, P59Error):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return str(error) or "out of memory"
+    if isinstance(error, OSError):
+        return f"{error}; check the paths of the file and of its output"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__}: {reason_of(error)}"
+    return f"internal error ({what}, in line {place.lineno} of {Path(place.filename).name}); report this as a bug"
+
+
 def conclude(results: Results) -> int:
-    """Print the table, how many files were skipped, and the failures; 1 where some file failed, else 0."""
+    """Print the table, how many files were skipped, and how many failed; 1 where some file failed, else 0."""
     rows = results.rows
     if rows:
         pixels, size = (sum(row[column] for row in rows) for column in (1, 2))
         mean, seconds = sum(row[3] for row in rows) / len(rows), results.seconds
         total = [f"{len(rows)} files (mean bpsp)", pixels, size, mean, seconds, pixels / 1e6 / max(seconds, 1e-9)]
-        say(table([*rows, [*total, "", ""]], TIMING_HEADERS, TIMING_FORMATS))
+        shown = rows if len(rows) <= MOST_ROWS else []
+        say(table([*shown, [*total, "", ""]], TIMING_HEADERS, TIMING_FORMATS))
+        if not shown:
+            say(f"{len(rows)} rows are not shown; the names and sizes are those of the files")
     elif not results.failures and not results.skipped:
         say("nothing to do")
     if results.skipped:
-        say(f"{results.skipped} outputs exist and were left as they are (skip_existing)")
-    for failure in results.failures:
-        complain(f"failed: {failure}")
+        say(
+            f"{results.skipped} outputs exist and were left as they are, not compared with their inputs (skip_existing)"
+        )
+    if results.failures and (rows or results.skipped):  # else their lines are the last ones anyway
+        few = results.failures if len(results.failures) <= FEW_FAILURES else []
+        say("\n  ".join([f"{len(results.failures)} failed, see above" if not few else f"{len(few)} failed:", *few]))
     return 1 if results.failures else 0
