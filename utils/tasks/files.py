@@ -127,7 +127,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return str(error) or "out of memory"
     if isinstance(error, OSError):
-        return f"{error}; check the paths of the file and of its output"
+        where = f" ({str(error.filename)!r})" if error.filename else ""
+        return f"{error.strerror or error}{where}; check the paths of the file and of its output"
     place = traceback.extract_tb(error.__traceback__)[-1]
     what = f"{type(error).__name__}: {reason_of(error)}"
     return f"internal error ({what}, in line {place.lineno} of {Path(place.filename).name}); report this as a bug"
