@@ -74,7 +74,7 @@ KEYS: dict[str, Key] = {
     "test_data": Key(
         PATHS, None, "images to encode, measure, evaluate, analyze or demonstrate: file, directory or list"
     ),
-    "bitstream_path": Key((str,), None, ".p59 files: where to write or what to decode; a directory or one file"),
+    "bitstream_path": Key((str,), None, ".p59 files: where to write or what to decode; a directory or one .p59 file"),
     "output_path": Key(
         (str,),
         None,
