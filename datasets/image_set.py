@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from coders.container import PIXEL_LIMIT
 from datasets.images import image_opened, read_image
@@ -15,6 +16,8 @@ from utils.errors import InputError, reason_of
 #: Pillow's modes that convert to 8-bit RGB or gray without losing what the network should learn.
 MODES_OF_8_BITS = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "La", "RGBa"))
 LOSSY_FORMATS = frozenset(("JPEG", "MPO"))
+#: Pillow's names of TIFF's compressions that lose what JPEG and WebP lose.
+LOSSY_COMPRESSIONS = frozenset(("jpeg", "tiff_jpeg", "webp"))
 #: Images stay in memory up to this many bytes, so that a set of half a gigapixel is read only once.
 CACHE_BYTES = 1.5e9
 
@@ -26,7 +29,7 @@ class ImageSet:
     files       the usable ones
     skipped     file -> reason, for the others; grows where a file turns out broken when it is read
     pixels      of all usable files together
-    jpegs       how many of them are JPEG
+    lossy       how many of them were compressed with loss, as JPEG does
     """
 
     def __init__(
@@ -41,25 +44,27 @@ class ImageSet:
         self.channels, self.what, self.pixel_limit = channels, what, pixel_limit
         self.files: list[Path] = []
         self.skipped: dict[Path, str] = {}
-        self.pixels = self.jpegs = 0
+        self.pixels = self.lossy = 0
         self._cache: dict[int, np.ndarray] = {}
         self._room = cache_bytes
         self._told: set[Path | None] = set()  # files whose skip was reported, and None once anything was
         for path in files:
             try:
                 with image_opened(path, pixel_limit) as header:
-                    (width, height), mode, format_name = header.size, header.mode, header.format
+                    (width, height), mode, lossy = header.size, header.mode, _is_lossy(header, path)
             except InputError as error:
                 self.skipped[path] = f"cannot be read ({reason_of(error.__cause__ or error)})"
                 continue
             if min(width, height) < smallest:
                 self.skipped[path] = f"{width}x{height} pixels are smaller than the patch of {smallest}x{smallest}"
-            elif mode not in MODES_OF_8_BITS:
+            elif mode.startswith(("I", "F")):
                 self.skipped[path] = f"its samples are not of 8 bits (Pillow's mode {mode})"
+            elif mode not in MODES_OF_8_BITS:
+                self.skipped[path] = f"its colours are not taken (Pillow's mode {mode}); convert it to RGB or gray"
             else:
                 self.files.append(path)
                 self.pixels += width * height
-                self.jpegs += format_name in LOSSY_FORMATS
+                self.lossy += lossy
         if not self.files:
             raise self._none_usable()
 
@@ -100,13 +105,16 @@ class ImageSet:
     @property
     def fingerprint(self) -> str:
         """A hash of the files' names and sizes in their order, the same wherever their folder is."""
-        return sha256("\n".join(f"{path.name} {path.stat().st_size}" for path in self.files).encode()).hexdigest()[:16]
+        lines = "\n".join(f"{path.name} {path.stat().st_size}" for path in self.files)
+        return sha256(lines.encode(errors="surrogateescape")).hexdigest()[:16]  # a name need not be UTF-8
 
     def report(self) -> list[str]:
-        """Lines for the user, each once: JPEG among the files, and what is skipped, counted and named."""
+        """Lines for the user, each once: lossy ones among the files, and what is skipped, counted and named."""
         lines = []
-        if self.jpegs and not self._told:
-            lines.append(f"warning: {self.jpegs} of the {self.what}s are JPEG; their artefacts are learned too")
+        if self.lossy and not self._told:
+            lines.append(
+                f"warning: {self.lossy} of the {self.what}s are JPEG or as lossy; their artefacts are learned too"
+            )
         fresh = [f"  {path}: {reason}" for path, reason in self.skipped.items() if path not in self._told]
         if fresh:
             more = "more " if self._told - {None} else ""
@@ -120,6 +128,25 @@ class ImageSet:
             f"none of the {len(self.skipped)} {self.what}s can be used, for example {str(path)!r}: {reason}; "
             "give other images or a smaller patch_size"
         )
+
+
+def _is_lossy(header: Image.Image, path: Path) -> bool:
+    """Whether an opened file was compressed with loss; of animated WebP that is not known."""
+    if header.format == "WEBP":
+        return _webp_stream(path) == b"VP8 "
+    return header.format in LOSSY_FORMATS or (
+        header.format == "TIFF" and header.info.get("compression") in LOSSY_COMPRESSIONS
+    )
+
+
+def _webp_stream(path: Path) -> bytes:
+    """The name of the chunk that holds a WebP file's image: VP8 with a space is lossy, VP8L lossless."""
+    with path.open("rb") as file:
+        file.seek(12)
+        while len(head := file.read(8)) == 8 and head[:4] not in (b"VP8 ", b"VP8L"):
+            size = int.from_bytes(head[4:], "little")
+            file.seek(size + size % 2, 1)
+    return head[:4]
 
 
 @lru_cache(4)

@@ -30,7 +30,8 @@ def find_images(sources: str | list[str]) -> list[Path]:
     """Image files of one path or a list of paths, each a file or a directory (searched with its sub-folders).
 
     Sorted inside each directory, whose sub-folders that cannot be listed are among them: they fail when they are read.
-    Raises InputError for a path that does not exist, a directory without images, or one that cannot be listed itself.
+    A file that several sources name is found once, as the first of them names it. Raises InputError for a path that
+    does not exist, a directory without images, or one that cannot be listed itself.
     """
     found: list[Path] = []
     for source in [sources] if isinstance(sources, str | Path) else sources:
@@ -48,7 +49,11 @@ def find_images(sources: str | list[str]) -> list[Path]:
             found.append(path)
         else:
             raise InputError(f"image {str(path)!r} does not exist; give a file or a directory of images")
-    return found
+    folders = {folder: folder.resolve() for folder in {file.parent for file in found}}
+    once: dict[Path, Path] = {}
+    for file in found:
+        once.setdefault(folders[file.parent] / file.name, file)
+    return list(once.values())
 
 
 def is_file(path: Path) -> bool:
