@@ -25,7 +25,7 @@ from models.context_net import ContextNet
 from models.description import PUBLISHED, ModelDescription
 from tests.training_cases import CONTEXTS, REPOSITORY, checkpoint, photograph, run, work
 from utils.distributed import Processes
-from utils.learning_log import curves_png
+from utils.learning_log import LogRow, curves_png, log_tsv
 from utils.schedule import validation_decay, warmup_cosine
 from utils.stopping import StopRequest
 from utils.training import Training, batch_bits
@@ -163,9 +163,17 @@ def test_the_log_and_the_curves_are_written(work, monkeypatch):
     head, *rows = (line.split("\t") for line in Path("experiments/run/log.tsv").read_text().splitlines())
     assert head[:6] == ["step", "epoch", "contexts", "learning_rate", "train_bpsp", "valid_bpsp"]
     assert [[int(row[0]), float(row[1]), int(row[2])] for row in rows] == [[5, 1, 320], [10, 2, 640], [12, 2.4, 768]]
+    assert log_tsv([LogRow(26_001, 26.001, 213_000_192, 1e-3, 2.0, 2.0, 3e5, 700.0)]).split()[8:11] == [
+        *(b"26001", b"26.001", b"213000192")
+    ]
     with Image.open("experiments/run/curve.png") as plot:
         assert plot.size == (800, 600)
     assert json.loads(Path("experiments/run/settings.json").read_text())["batch_size"] == 64
+
+
+def test_a_title_is_no_formula():
+    row = LogRow(1, 0.1, 64, 1e-3, 2.0, 2.0, 3e5, 1.0)
+    assert curves_png([row], "x$^$y: best 2.0000 bpsp", "coded").startswith(b"\x89PNG")
 
 
 def test_training_learns_and_validate_reports_the_best_checkpoint(work, capsys):

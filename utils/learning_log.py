@@ -33,7 +33,8 @@ class LogRow(NamedTuple):
 
 
 def log_tsv(rows: list[LogRow]) -> bytes:
-    lines = [LogRow._fields, *([f"{value:.8g}" for value in row] for row in rows)]
+    texts = ([str(value) if isinstance(value, int) else f"{value:.8g}" for value in row] for row in rows)
+    lines = [LogRow._fields, *texts]
     return "".join("\t".join(line) + "\n" for line in lines).encode()
 
 
@@ -45,7 +46,7 @@ def curves_png(rows: list[LogRow], title: str, loss: str) -> bytes:
     above.plot(millions, [row.train_bpsp for row in rows], ".-", label=f"training (loss {loss!r})")
     above.plot(millions, [row.valid_bpsp for row in rows], ".-", label="validation (as coded)")
     above.set_ylabel("rate (bits per sub-pixel)")
-    above.set_title(title)
+    above.set_title(title, parse_math=False)
     above.legend()
     below.plot(millions, [row.learning_rate for row in rows], ".-", color="gray")
     below.set_ylabel("learning rate")
