@@ -91,6 +91,8 @@ def test_the_signal_handlers_are_put_back(work):
 
 
 def test_two_processes_train_as_one(work):
+    whole = Path("valid/10.png").read_bytes()
+    Path("valid/105.png").write_bytes(whole[: len(whole) // 2])  # between the two others: the second process reads it
     assert run(CONTEXTS, exp_name="one", batch_size=63) == 0  # 63: shares of different sizes
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", REPOSITORY / "main.py"]
     done = subprocess.run(
@@ -100,6 +102,7 @@ def test_two_processes_train_as_one(work):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("done: best validation") == 1
     assert "2 process(es)" in done.stdout
+    assert done.stdout.count("skipped 1 validation image:") == done.stdout.count("105.png: cannot be read") == 1
     rows = [np.array([row[:6] for row in checkpoint(name)["progress"]["rows"]]) for name in ("one", "two")]
     np.testing.assert_allclose(*rows, rtol=1e-4)
 

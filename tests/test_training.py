@@ -225,9 +225,19 @@ ERRORS = {
     "nothing to resume": ({"resume_training": True}, 2, "resume_training is true, but .* does not exist"),
     "even residual": ({"res_con": True}, 2, "odd number of equal widths"),
     "no visdom": ({"visdom": "localhost:1"}, 2, "no visdom server answers at localhost:1"),
+    "a large seed": ({"seed": 10**22}, 2, "seed is 1.*; it must be at least 0 and at most 9223372036854775807"),
+    "a large pool": ({"pool_size": 10**12}, 1, "out of memory in training on cpu; lower pool_size"),
     "diverged": ({"learning_rate": 1e38, "gradient_clip": 0, "max_steps": 50}, 1, "the loss is .* lower learning_rate"),
     "other weights": ({"initial_weights": "none.pth.tar"}, 2, "'none.pth.tar' cannot be read"),
 }
+
+
+@pytest.mark.parametrize("said", [{"WORLD_SIZE": "2"}, {"RANK": "1"}, {"WORLD_SIZE": "2", "RANK": "1"}], ids=str)
+def test_what_a_scheduler_says_makes_no_process_one_of_several(work, monkeypatch, capsys, said):
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    assert run(CONTEXTS, max_steps=1) == 0
+    assert "1 process(es)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("case", ERRORS)

@@ -143,7 +143,7 @@ KEYS: dict[str, Key] = {
     "steps_per_epoch": Key((int,), None, "default: as many contexts as the training images have pixels", least=1),
     "validate_every": Key((int,), 5, "epochs between validations", least=1),
     "test_every": Key((int,), None, "accepted; testing is a run of its own"),
-    "seed": Key((int,), 0, "decides the first weights and every random choice", least=0),
+    "seed": Key((int,), 0, "decides the first weights and every random choice", least=0, most=2**63 - 1),
     "sampling": Key(
         (str,),
         "crops",
@@ -189,7 +189,7 @@ KEYS: dict[str, Key] = {
     "resize": Key(NUMBER, 0.0, "probability that a crop is resampled", least=0.0, most=1.0),
     "sharpen": Key(NUMBER, 0.0, "probability that a crop is sharpened", least=0.0, most=1.0),
     "half_colour": Key(NUMBER, 0.0, "probability that a crop's colour is halved in resolution", least=0.0, most=1.0),
-    "pool_size": Key((int,), 600, "crops in memory that batches are drawn from", least=1),
+    "pool_size": Key((int,), 600, "crops in memory that batches are drawn from", least=1, most=10**12),
     "refresh_every": Key(
         (int,), None, "steps after which one of them is replaced; default 1, contexts 10; 0: never", least=0
     ),

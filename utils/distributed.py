@@ -6,9 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
+
+#: What torchrun says in the environment. Schedulers set some of these too, for processes that are not to be joined.
+SAID = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -34,19 +38,33 @@ class Processes:
             dist.all_reduce(values)
         return values
 
+    def gathered(self, value: Any) -> list[Any]:
+        """The values of all processes, in their order, the same in each; they are pickled."""
+        values = [value] * self.count
+        if self.count > 1:
+            dist.all_gather_object(values, value)
+        return values
+
     def device(self, requested: str) -> str:
         """The device of this process: of several CUDA devices, the one of its number."""
         return f"cuda:{self.local_rank}" if requested == "cuda" and self.count > 1 else requested
 
 
+def started() -> Processes:
+    """This process among those that torchrun started; a single one where the environment lacks some of `SAID`."""
+    if not all(name in os.environ for name in SAID) or os.environ["WORLD_SIZE"] == "1":
+        return Processes()
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return Processes(rank, count, int(os.environ.get("LOCAL_RANK", "0")))
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """Join the other processes, if there are any (torchrun says so in the environment), until the block ends."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        yield Processes()
+    """Join the other processes that torchrun started, if there are any, until the block ends."""
+    processes = started()
+    if processes.count == 1:
+        yield processes
         return
-    processes = Processes(int(os.environ["RANK"]), count, int(os.environ.get("LOCAL_RANK", "0")))
     if device.startswith("cuda"):
         torch.cuda.set_device(processes.device(device))
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")

@@ -10,13 +10,15 @@ from typing import TextIO
 
 from tabulate import tabulate
 
+from utils.distributed import started
+
 
 def say(line: str) -> None:
     """One line on standard output, shown at once; of several processes under torchrun only the first speaks.
 
     Where it cannot be written, to a full disk or a closed pipe, a complaint says so, and the work goes on.
     """
-    if os.environ.get("RANK", "0") != "0":
+    if not started().first:
         return
     try:
         print(line, flush=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,8 +21,9 @@ from models.context_net import ContextNet, with_inputs_of
 from models.description import ModelDescription
 from models.specialty import Specialty
 from models.store import EXPERIMENTS
+from utils.device_memory import is_out_of_memory
 from utils.distributed import Processes, joined
-from utils.errors import ModelError, RequestError
+from utils.errors import DeviceMemoryError, ModelError, RequestError
 from utils.experiment import Experiment
 from utils.learning_log import LiveCurves
 from utils.tasks.report import say
@@ -54,7 +57,11 @@ def run(task: TrainTask) -> int:
     """Returns 0 where the run is complete, 130 where a signal stopped it."""
     if task.threads:
         torch.set_num_threads(task.threads)
-    with joined(task.device) as processes, torch.autograd.set_detect_anomaly(task.find_anomalies):
+    with (
+        joined(task.device) as processes,
+        torch.autograd.set_detect_anomaly(task.find_anomalies),
+        _memory_shortage_told(task.device),
+    ):
         if task.settings.batch_size < processes.count:
             raise RequestError(f"batch_size {task.settings.batch_size} is less than the {processes.count} processes")
         training = prepare(task, processes)
@@ -66,6 +73,19 @@ def run(task: TrainTask) -> int:
         _report_images(training)
         _conclude(training, complete)
     return 0 if complete else INTERRUPTED
+
+
+@contextmanager
+def _memory_shortage_told(device: str) -> Iterator[None]:
+    """Raises DeviceMemoryError where memory does not suffice inside."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not is_out_of_memory(error):
+            raise
+        raise DeviceMemoryError(
+            f"out of memory in training on {device}; lower pool_size, batch_size or patch_size, or free memory there"
+        ) from error
 
 
 def prepare(task: TrainTask, processes: Processes) -> Training:
@@ -162,6 +182,9 @@ def _digest(name: str) -> str:
 
 
 def _report_images(training: Training) -> None:
+    """What was skipped by any process; each reads its share of the validation images."""
+    for skipped in training.processes.gathered(training.valid.skipped):
+        training.valid.skipped.update(skipped)
     for images in (training.pool.images, training.valid):
         for line in images.report():
             say(line)
