@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.training_cases import (
@@ -26,6 +28,7 @@ from tests.training_cases import (
     same_result,
     work,
 )
+from utils.training import Training
 
 __all__ = ["work"]  # a fixture
 
@@ -84,6 +87,45 @@ def test_a_stop_during_validation_resumes_with_that_validation(work, monkeypatch
     assert same_result(checkpoint("unbroken"), checkpoint("broken"))
 
 
+@pytest.mark.parametrize("moment", ["step", "validation"])
+def test_a_stop_at_the_last_step_resumes_with_the_last_validation(work, monkeypatch, capsys, moment):
+    assert run(CONTEXTS, exp_name="unbroken") == 0
+    if moment == "step":
+        disturb(monkeypatch, 12, lambda: signal.raise_signal(signal.SIGINT))
+    else:
+        validation = Training._validation
+
+        def interrupted(self):
+            if self.step == 12:
+                monkeypatch.setattr(Training, "_validation", validation)
+                signal.raise_signal(signal.SIGINT)
+            return validation(self)
+
+        monkeypatch.setattr(Training, "_validation", interrupted)
+    assert run(CONTEXTS, exp_name="broken") == 130
+    assert checkpoint("broken")["iteration"] == 12
+    assert [row[0] for row in checkpoint("broken")["progress"]["rows"]] == [5, 10]
+    assert run(CONTEXTS, exp_name="broken", resume_training=True) == 0
+    assert same_result(checkpoint("unbroken"), checkpoint("broken"))
+    assert same_result(checkpoint("unbroken", "model_best"), checkpoint("broken", "model_best"))
+    assert "nothing to do" not in capsys.readouterr().out
+    assert run(CONTEXTS, exp_name="broken", resume_training=True) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("second", [{}, {"resume_training": True}], ids=["new", "resumed"])
+def test_two_runs_do_not_write_to_one_experiment(work, monkeypatch, capsys, second):
+    pytest.importorskip("fcntl")
+    assert run(CONTEXTS, exp_name="alone") == 0
+    statuses = []
+    disturb(monkeypatch, 8, lambda: statuses.append(run(CONTEXTS, exp_name="both", **second)))
+    assert run(CONTEXTS, exp_name="both") == 0
+    assert statuses == [2]
+    assert re.search(r"another run is writing to \S*both; .*another exp_name\n", capsys.readouterr().err)
+    assert same_result(checkpoint("alone"), checkpoint("both"))
+    assert run(CONTEXTS, exp_name="both", resume_training=True) == 0, "the first run has ended"
+
+
 def test_the_signal_handlers_are_put_back(work):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     assert run(CONTEXTS, max_steps=2) == 0
@@ -125,3 +167,78 @@ def test_a_resumed_run_may_be_longer_and_says_what_changed(work, capsys):
     assert checkpoint("run")["iteration"] == 14
     assert run(CONTEXTS, resume_training=True, max_steps=14) == 0
     assert "nothing to do" in capsys.readouterr().out
+
+
+CHANGES_OF_VALIDATION = {
+    "validation_images": {"valid_data": "others"},
+    "val_patch_size": {"val_patch_size": 12},
+    "rivals": {"initial_weights": "first.pth.tar", "rivals": ["first.pth.tar"]},
+}
+
+
+@pytest.mark.parametrize("setting", CHANGES_OF_VALIDATION)
+def test_the_best_model_is_chosen_among_rates_that_can_be_compared(work, monkeypatch, capsys, setting):
+    """Rows before the change look better than any; a stop before the first validation after it changes nothing."""
+    Path("others").mkdir()
+    Image.fromarray(photograph(12)).save("others/12.png")
+    assert run(CONTEXTS, exp_name="first", max_steps=1) == 0
+    Path("experiments/first/checkpoints/checkpoint.pth.tar").rename("first.pth.tar")
+    assert run(CONTEXTS) == 0
+    path = Path("experiments/run/checkpoints/checkpoint.pth.tar")
+    payload = checkpoint("run")
+    payload["progress"]["rows"][1][5] = 0.001
+    torch.save(payload, path)
+    longer = CONTEXTS | CHANGES_OF_VALIDATION[setting] | {"max_steps": 20, "resume_training": True}
+    disturb(monkeypatch, 13, lambda: signal.raise_signal(signal.SIGINT))
+    assert run(longer) == 130
+    out = capsys.readouterr().out
+    assert re.search(rf"changed since the run began.*: .*{setting}", out)
+    assert "validation was another up to step 12" in out
+    assert run(longer) == 0
+    assert "validation was another" not in capsys.readouterr().out
+    rows = checkpoint("run")["progress"]["rows"]
+    assert [row[0] for row in rows] == [5, 10, 12, 15, 20]
+    assert checkpoint("run", "model_best")["best_valid_loss"] == min(row[5] for row in rows[3:])
+
+
+def test_checkpoints_that_do_not_name_their_validation_images_resume(work, capsys):
+    assert run(CONTEXTS) == 0
+    payload = checkpoint("run")
+    for name in ("validation_images", "initial_weights"):
+        del payload["settings"][name]
+    del payload["progress"]["not_comparable"]
+    torch.save(payload, "experiments/run/checkpoints/checkpoint.pth.tar")
+    assert run(CONTEXTS, resume_training=True, max_steps=14) == 0
+    assert re.search(r"changed since the run began.*: max_steps\n", capsys.readouterr().out)
+
+
+def test_settings_say_what_decided_the_whole_run(work):
+    def settings() -> dict:
+        return json.loads(Path("experiments/run/settings.json").read_text())
+
+    assert run(CONTEXTS, exp_name="first", max_steps=1) == 0
+    assert run(CONTEXTS, initial_weights="experiments/first/checkpoints/checkpoint.pth.tar") == 0
+    began = settings()
+    assert re.fullmatch("[0-9a-f]{16}", began["initial_weights"])
+    assert run(CONTEXTS, resume_training=True) == 0
+    assert settings() == began, "nothing was done"
+    assert run(CONTEXTS, resume_training=True, max_steps=14) == 0
+    assert run(CONTEXTS, resume_training=True, max_steps=16, learning_rate=1e-3) == 0
+    assert settings() == began | {"max_steps": 16, "learning_rate": 1e-3} | {
+        "before": [
+            {"until_step": 12, "max_steps": 12},
+            {"until_step": 14, "max_steps": 14, "learning_rate": 3e-3},
+        ]
+    }
+    assert settings() == checkpoint("run")["settings"]
+
+
+def test_another_optimizer_is_refused_and_another_decay_takes_effect(work, capsys):
+    assert run(CONTEXTS) == 0
+    assert run(CONTEXTS, resume_training=True, max_steps=14, optimizer="soap") == 2
+    error = capsys.readouterr().err
+    assert re.search(
+        r"optimizer is soap, but \S* was trained with adam; .*initial_weights of another exp_name\n", error
+    )
+    assert run(CONTEXTS, resume_training=True, max_steps=14, adam_beta2=0.9) == 0
+    assert checkpoint("run")["optimizer"]["param_groups"][0]["betas"] == (0.9, 0.9)

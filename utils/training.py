@@ -84,21 +84,31 @@ class Training:
         self.step, self.rows, self.meter = 0, [], AverageValueMeter()
         self.stepping, self.waiting = Stopwatch(), Stopwatch()
         self._first, self._seconds_before, self._interval = 0, 0.0, (0, 0.0)
+        self._not_comparable = 0  # rows at the beginning whose validation rates are of other images, say
         self.stop, self.stopping = StopRequest(), False
 
     @property
     def best(self) -> LogRow | None:
-        return min(self.rows, key=lambda row: row.valid_bpsp, default=None)
+        return min(self.rows[self._not_comparable :], key=lambda row: row.valid_bpsp, default=None)
 
-    def load(self, payload: dict[str, Any]) -> None:
-        """Continue from a checkpoint's dictionary."""
+    @property
+    def complete(self) -> bool:
+        """Whether the last step and the validation after it are done."""
+        return self.step >= self.settings.steps and not self._validation_is_due()
+
+    def load(self, payload: dict[str, Any], comparable: bool = True) -> None:
+        """Continue from a checkpoint's dictionary; `comparable`: its validation is that of the settings."""
         progress = payload["progress"]
         self.net.load_state_dict(payload["state_dict"])
+        betas = [group["betas"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(payload["optimizer"])
+        for group, own in zip(self.optimizer.param_groups, betas, strict=True):
+            group["betas"] = own  # the settings', which may have been changed
         self.step = self._first = payload["iteration"]
         self._seconds_before = progress["seconds"]
         self._interval = (self.step - progress["interval_steps"], -progress["interval_seconds"])
         self.rows = [LogRow(*row) for row in progress["rows"]]
+        self._not_comparable = progress.get("not_comparable", 0) if comparable else len(self.rows)
         vars(self.meter).update(progress["meter"])
 
     def run(self) -> bool:
@@ -115,10 +125,9 @@ class Training:
             self.stepping.start()
             engine.train(self._loss, self._samples(), 1, self.optimizer)
             self.stepping.stop()
-            complete = self.step >= self.settings.steps and not self._validation_is_due()
-            if not complete:
+            if not self.complete:
                 self._save(best=False)
-        return complete
+        return self.complete
 
     def _samples(self) -> Iterator[Sample]:
         with closing(batches(self.pool, self.step, self.settings.steps, self.share)) as source:
@@ -251,6 +260,7 @@ class Training:
             "settings": self.notes,
             "progress": {
                 "rows": [list(row) for row in self.rows],
+                "not_comparable": self._not_comparable,
                 "meter": meter,
                 "interval_steps": self.step - self._interval[0],
                 "interval_seconds": self.stepping.seconds - self._interval[1],
@@ -259,7 +269,7 @@ class Training:
         }
         self.experiment.save(payload, best)
         if self.rows:
-            title = f"{self.experiment.directory.name}: best {self.best.valid_bpsp:.4f} bpsp"
+            title = self.experiment.directory.name + (f": best {self.best.valid_bpsp:.4f} bpsp" if self.best else "")
             self.experiment.write("log.tsv", log_tsv(self.rows))
             self.experiment.write("curve.png", curves_png(self.rows, title, self.settings.loss))
 

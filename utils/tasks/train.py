@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,13 +24,15 @@ from models.store import EXPERIMENTS
 from utils.device_memory import is_out_of_memory
 from utils.distributed import Processes, joined
 from utils.errors import DeviceMemoryError, ModelError, RequestError
-from utils.experiment import Experiment
+from utils.experiment import Experiment, continued
 from utils.learning_log import LiveCurves
 from utils.tasks.report import say
 from utils.train_settings import TrainSettings
 from utils.training import Training
 
 INTERRUPTED = 130
+#: Settings on which the rate of a validation depends, beside the network.
+OF_VALIDATION = frozenset(("validation_images", "val_patch_size", "rivals"))
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,14 @@ def run(task: TrainTask) -> int:
         torch.set_num_threads(task.threads)
     with (
         joined(task.device) as processes,
+        closing(Experiment(task.directory)) as experiment,
         torch.autograd.set_detect_anomaly(task.find_anomalies),
         _memory_shortage_told(task.device),
     ):
         if task.settings.batch_size < processes.count:
             raise RequestError(f"batch_size {task.settings.batch_size} is less than the {processes.count} processes")
-        training = prepare(task, processes)
-        if training.step >= training.settings.steps and training.rows:
+        training = prepare(task, experiment, processes)
+        if training.complete:
             say(f"nothing to do: the run ended at step {training.step:,}; raise max_steps or max_epoch to go on")
             return 0
         _report_images(training)
@@ -88,9 +91,9 @@ def _memory_shortage_told(device: str) -> Iterator[None]:
         ) from error
 
 
-def prepare(task: TrainTask, processes: Processes) -> Training:
+def prepare(task: TrainTask, experiment: Experiment, processes: Processes) -> Training:
     """Everything that can go wrong before the first step does so here."""
-    description, experiment = task.description, Experiment(task.directory)
+    description = task.description
     device = processes.device(task.device)
     cache, limit = CACHE_BYTES / processes.count, task.pixel_limit
     smallest = task.settings.patch_size
@@ -100,13 +103,21 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
     notes = settings.record(description.to_json(), images.fingerprint)
     notes["rivals"] = [_digest(name) for name in (task.initial_weights, *task.rivals)] if task.rivals else []
     notes["share_of"] = [_digest(name) for name in task.share_of]
-    payload = None
+    notes["validation_images"] = valid.fingerprint
+    payload, comparable = None, True
     if task.resume:
-        payload, changed = experiment.resume(notes)
+        payload, changed = experiment.resume(notes, processes.first)
+        notes, comparable = continued(notes, payload, changed), OF_VALIDATION.isdisjoint(changed)
         if changed:
             say(f"changed since the run began, so the result is not that of an unbroken run: {', '.join(changed)}")
-    elif processes.first:
-        experiment.start(notes)
+        if not comparable:
+            say(
+                f"validation was another up to step {payload['iteration']:,}: the best model is chosen among later ones"
+            )
+    else:
+        notes["initial_weights"] = _digest(task.initial_weights) if task.initial_weights else None
+        if processes.first:
+            experiment.start(notes)
     net = _network(task).to(device)
     rivals = [_compared(task, rival, "rivals").to(device) for rival in task.rivals]
     shares = [_compared(task, name, "share_of") for name in task.share_of]
@@ -134,7 +145,9 @@ def prepare(task: TrainTask, processes: Processes) -> Training:
         net, pool, valid, settings, experiment, rivals=rivals, notes=notes, processes=processes, announce=say, **record
     )
     if payload:
-        training.load(payload)
+        training.load(payload, comparable)
+        if processes.first and not training.complete:
+            experiment.describe(notes)
     say(
         f"{task.directory}: {description.parameters:,} parameters, {len(images):,} training images of "
         f"{images.pixels / 1e6:,.1f} megapixels, {len(valid):,} validation images; {settings.steps:,} steps of "
