@@ -232,6 +232,16 @@ ERRORS = {
 }
 
 
+def test_keys_without_effect_are_named(work, capsys):
+    assert run(CONTEXTS, max_steps=1, num_color_channels=1, half_colour=0.5, reference="none", input_gain=12) == 0
+    out = capsys.readouterr().out
+    assert re.findall("key '(.*)' has no effect", out) == ["half_colour", "input_gain"]
+    assert run({"mode": "validate", "exp_name": "run", "valid_data": "valid"}, num_mix_GMM=5, taps="diagonal") == 0
+    assert re.findall("key '(.*)' is ignored", capsys.readouterr().out) == ["num_mix_GMM", "taps"]
+    assert run(CONTEXTS, exp_name="other", max_steps=1, half_colour=0.5, input_gain=12) == 0
+    assert "has no effect" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("said", [{"WORLD_SIZE": "2"}, {"RANK": "1"}, {"WORLD_SIZE": "2", "RANK": "1"}], ids=str)
 def test_what_a_scheduler_says_makes_no_process_one_of_several(work, monkeypatch, capsys, said):
     for name, value in said.items():

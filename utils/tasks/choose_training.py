@@ -24,6 +24,11 @@ WITHOUT_EFFECT = {
     "test_every": "testing is a run of its own (run_mode measure)",
     "val_batch_size": "validation takes images one by one",
 }
+#: What describes a model; where one is there, it is what its checkpoint says.
+MODEL_KEYS = (
+    *("num_color_channels", "num_mix_GMM", "res_con", "hidden_width", "hidden_layers", "taps", "parities"),
+    *("reference", "scales", "padding", "input_gain"),
+)
 FROM_WHERE = "resume_training continues from the last checkpoint, initial_weights starts from other weights"
 
 
@@ -56,6 +61,10 @@ def train_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
             notes.append(f"key {key!r} has no effect: {reason}")
     if config.checkpoint_file is not None:
         notes.append(f"key 'checkpoint_file' has no effect in training: {FROM_WHERE}")
+    if config.half_colour and config.num_color_channels == 1:
+        notes.append("key 'half_colour' has no effect: images of one channel have no colour")
+    if "input_gain" in config.given and config.reference == "none":
+        notes.append("key 'input_gain' has no effect: with reference none there are no differences to multiply")
     side, batch, refresh = SAMPLING_DEFAULTS[config.sampling]
     from utils.tasks import train
     from utils.train_settings import TrainSettings
@@ -124,6 +133,9 @@ def _share_of(config: EasyDict) -> tuple[str, ...]:
 
 def validate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
     """`mode` validate: the best checkpoint of the experiment, or `checkpoint_file`."""
+    for key in MODEL_KEYS:
+        if key in config.given:
+            notes.append(f"key {key!r} is ignored: the checkpoint says what its model is")
     from utils.tasks import validate
 
     task = validate.ValidateTask(
