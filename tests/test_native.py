@@ -190,7 +190,7 @@ from tests.helpers import TINY, random_frozen, random_image
 model, image, short = random_frozen(TINY["gray"]), random_image(2600, 2600, 1), 0
 native.encode_stream(image[:40], model, WAVEFRONT, 2)
 unlimited = resource.getrlimit(resource.RLIMIT_AS)
-for mebibytes in range(8, 40, 4):
+for mebibytes in range(0, 36, 3):
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (mebibytes << 20), unlimited[1]))
     try:
