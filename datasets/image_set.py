@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from coders.container import PIXEL_LIMIT
+from datasets.deep import bits_of
 from datasets.images import image_opened, read_image
 from utils.errors import InputError, reason_of
 
@@ -52,6 +53,7 @@ class ImageSet:
             try:
                 with image_opened(path, pixel_limit) as header:
                     (width, height), mode, lossy = header.size, header.mode, _is_lossy(header, path)
+                    bits = bits_of(header) if mode in MODES_OF_8_BITS else None
             except InputError as error:
                 self.skipped[path] = f"cannot be read ({reason_of(error.__cause__ or error)})"
                 continue
@@ -61,6 +63,8 @@ class ImageSet:
                 self.skipped[path] = f"its samples are not of 8 bits (Pillow's mode {mode})"
             elif mode not in MODES_OF_8_BITS:
                 self.skipped[path] = f"its colours are not taken (Pillow's mode {mode}); convert it to RGB or gray"
+            elif bits > 8:  # Pillow would drop the low ones
+                self.skipped[path] = f"its samples are not of 8 bits but of {bits}"
             else:
                 self.files.append(path)
                 self.pixels += width * height

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from coders.container import PIXEL_LIMIT
+from datasets.deep import bits_of
 from utils.errors import InputError, P59Error
 from utils.search import Found, search, search_named
 
@@ -148,13 +149,20 @@ def check_size(image: Image.Image, pixel_limit: int) -> None:
         )
 
 
-def samples_of(image: Image.Image, pixel_limit: int = PIXEL_LIMIT) -> np.ndarray:
-    """The samples (H, W, C) uint8 of an opened RGB or 8-bit gray image.
+def read_samples(path: Path, pixel_limit: int = PIXEL_LIMIT) -> np.ndarray:
+    """The samples (H, W, C) uint8 of a file that holds an RGB or gray image of 8 bits, nothing converted.
 
-    Raises InputError for other modes and for more than `pixel_limit` pixels.
+    Raises InputError for other images, what Pillow cannot read, and more than `pixel_limit` pixels.
     """
-    check_size(image, pixel_limit)
+    with image_opened(path, pixel_limit) as image:
+        channels = measured_channels(image)
+        return np.ascontiguousarray(np.asarray(image).reshape(image.height, image.width, channels))
+
+
+def measured_channels(image: Image.Image) -> int:
+    """Channels, 3 or 1, of an opened file whose samples are not yet read. Raises InputError for other images."""
     if image.mode not in ("RGB", "L"):
         raise InputError(f"image mode {image.mode} is not measured; convert it to 8-bit RGB or gray (L) first")
-    samples = np.asarray(image)
-    return np.ascontiguousarray(samples.reshape(image.height, image.width, -1))
+    if (bits := bits_of(image)) > 8:
+        raise InputError(f"image of {bits} bits is not measured, images of 8 bits are; convert it first")
+    return len(image.getbands())

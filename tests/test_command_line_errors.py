@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import imagecodecs
 import numpy as np
 import pytest
 import torch
@@ -226,6 +227,16 @@ def test_images_of_other_channels_than_the_model(run, tmp_path):
         run.says_once("gray.png", "channels")
     assert run("measure.json", test_data="gray.png", checkpoint_file=rgb) in (0, 1)
     assert not (tmp_path / "out").exists()
+
+
+def test_images_of_more_bits_than_pillow_reads_are_not_measured(run, tmp_path):
+    """Pillow gives the high bytes of 16-bit colour; what they cost is not what the image does."""
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(photograph(8, 8).astype(np.uint16) * 257))
+    where = {"test_data": "a.png", "output_path": "out", "results_path": "r.tsv", "device": "cpu"}
+    where |= {"codecs": "PNG", "num_workers": 0, "timing_sizes": "none"}
+    for config in ("measure.json", "analyze.json", "evaluate.json"):
+        assert run(config, **where) == 1
+        run.says_once("failed: ", "a.png", "16 bits", "images of 8 bits are")
 
 
 def test_places_that_cannot_be_written(run, tmp_path, encoded):

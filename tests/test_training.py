@@ -9,6 +9,7 @@ import re
 import socket
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import torch
@@ -200,17 +201,19 @@ def test_what_cannot_be_used_is_skipped_counted_and_named(work, capsys):
     Path("train/text.png").write_text("not an image")
     Image.fromarray(photograph(1, 8, 40)).save("train/small.png")
     Image.fromarray(photograph(1)[:, :, 0].astype(np.uint16) << 8).save("train/deep.png")
+    Path("train/deep_colour.png").write_bytes(imagecodecs.png_encode(photograph(1).astype(np.uint16) << 8))
     Path("valid/truncated.png").write_bytes(whole[: len(whole) // 2])
     Image.fromarray(photograph(1)).save("train/lossy.jpg")
     Image.fromarray(photograph(1, 40, 50)).save("train/large.png")
     Image.fromarray(photograph(1, 40, 50)).save("valid/large.png")
     assert run(CONTEXTS, pixel_limit=1999) == 0
     out = capsys.readouterr().out
-    assert "skipped 5 training images:" in out
+    assert "skipped 6 training images:" in out
     assert re.search(r"truncated\.png: cannot be read", out)
     assert re.search(r"text\.png: cannot be read", out)
     assert "small.png: 40x8 pixels are smaller than the patch of 16x16" in out
     assert "deep.png: its samples are not of 8 bits" in out
+    assert "deep_colour.png: its samples are not of 8 bits but of 16" in out
     assert out.count("large.png: cannot be read (40x50 pixels are more than the limit of 1999; raise pixel_limit)") == 2
     assert "skipped 1 validation image:" in out
     assert "skipped 1 more validation image:" in out

@@ -21,7 +21,7 @@ from coders.image_codec import decode_picture, encode_image
 from coders.model_choice import best_model
 from coders.placement import best_placement, turned
 from coders.scan import SCANS
-from datasets.images import open_image, samples_of
+from datasets.images import read_samples
 from models.fitting import Fitting
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import read_model
@@ -97,15 +97,8 @@ def run_job(job: Job) -> Row:
 
 
 def _image(job: Job) -> np.ndarray:
-    image = _read(job.path, job.pixel_limit)
+    image = read_samples(job.path, job.pixel_limit)
     return image if job.size is None else _mosaic(image, job)
-
-
-def _read(path: Path, pixel_limit: int) -> np.ndarray:
-    image = samples_of(open_image(path, pixel_limit), pixel_limit)
-    if image.dtype != np.uint8:
-        raise InputError(f"{path.name} has {image.dtype} samples; the comparison is of 8-bit images")
-    return image
 
 
 def _mosaic(image: np.ndarray, job: Job) -> np.ndarray:
@@ -118,7 +111,7 @@ def _mosaic(image: np.ndarray, job: Job) -> np.ndarray:
     across, down = -(-width // tile_width), -(-height // tile_height)
     tiles = [image]
     for number in range(1, across * down):
-        tile = _read(job.others[(number - 1) % len(job.others)], job.pixel_limit) if job.others else image
+        tile = read_samples(job.others[(number - 1) % len(job.others)], job.pixel_limit) if job.others else image
         if (tile.shape[0] > tile.shape[1]) != (tile_height > tile_width):
             tile = np.rot90(tile)
         short = [(0, max(0, wanted - have)) for wanted, have in zip(image.shape[:2], tile.shape, strict=False)]

@@ -13,7 +13,7 @@ from coders.container import PIXEL_LIMIT
 from coders.placement import best_placement
 from coders.recorder import record
 from coders.scan import Scan
-from datasets.images import find_images, open_image, samples_of
+from datasets.images import find_images, read_samples
 from datasets.png import png_bytes
 from utils.analysis import (
     CHANNEL_NAMES,
@@ -24,7 +24,7 @@ from utils.analysis import (
     regions_of,
     residual_image,
 )
-from utils.errors import InputError, P59Error
+from utils.errors import P59Error
 from utils.files import write_whole
 from utils.tasks.encode import output_paths
 from utils.tasks.models import ModelChoice
@@ -64,9 +64,7 @@ def run(task: AnalyzeTask) -> int:
 
 
 def _analyze(path: Path, folder: Path, task: AnalyzeTask) -> None:
-    image = samples_of(open_image(path, task.pixel_limit), task.pixel_limit)
-    if image.dtype != np.uint8 or image.shape[2] not in CHANNEL_NAMES:
-        raise InputError(f"image is {image.shape} {image.dtype}; 8-bit RGB and gray images are analyzed")
+    image = read_samples(path, task.pixel_limit)
     model = task.models.for_image(task.scan, task.backend, image).model
     model = model.phases[best_placement(model, image, task.scan, task.backend, turn=False).phase]
     recorded = record(image, model, task.scan, task.device)

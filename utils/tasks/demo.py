@@ -16,7 +16,7 @@ from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture, encode_image
 from coders.scan import SCANS
 from datasets.builtin import demo_photographs
-from datasets.images import find_images, open_image, samples_of
+from datasets.images import find_images, read_samples
 from datasets.png import png_bytes, png_of
 from utils.files import write_whole
 from utils.tasks.models import ModelChoice
@@ -53,7 +53,7 @@ def run(task: DemoTask) -> int:
 
 
 def _round_trip(path: Path, scan, task: DemoTask) -> list:
-    image = samples_of(open_image(path, task.pixel_limit), task.pixel_limit)
+    image = read_samples(path, task.pixel_limit)
     encoded, decoded = (task.directory / scan.name / (path.stem + ending) for ending in (".p59", ".png"))
     started = time.perf_counter()
     model = task.models.for_image(scan, task.backend, image).model
@@ -66,7 +66,7 @@ def _round_trip(path: Path, scan, task: DemoTask) -> list:
     write_whole(decoded, png_of(picture))
     decode_seconds = time.perf_counter() - started
 
-    same = np.array_equal(samples_of(open_image(decoded, task.pixel_limit), task.pixel_limit), image)
+    same = np.array_equal(read_samples(decoded, task.pixel_limit), image)
     verdict = "identical" if same else "DIFFERENT"
     bpsp = 8 * len(data) / image.size
     return [path.name, scan.name, _png_size(image), len(data), bpsp, encode_seconds, decode_seconds, verdict]

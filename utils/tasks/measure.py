@@ -11,7 +11,7 @@ from coders.backends import Backend
 from coders.container import PIXEL_LIMIT
 from coders.placement import best_placement
 from coders.scan import Scan
-from datasets.images import find_images, open_image, samples_of
+from datasets.images import find_images, read_samples
 from models.measure import image_bits
 from models.mixture import BITS
 from utils.errors import P59Error
@@ -41,7 +41,7 @@ def run(task: MeasureTask) -> int:
     task.models.given()
     for path in tqdm(find_images(task.sources), unit="image", disable=None):
         try:
-            image = samples_of(open_image(path, task.pixel_limit), task.pixel_limit)
+            image = read_samples(path, task.pixel_limit)
             chosen = task.models.for_image(task.scan, task.backend, image)
             phase = best_placement(chosen.model, image, task.scan, task.backend, turn=False).phase
             frozen = task.backend.measure(image, chosen.model.phases[phase], task.scan).sum() / image.size
