@@ -145,6 +145,99 @@ def test_an_image_that_cannot_be_compared_is_a_row(folder, tmp_path, capsys):
     assert "(2 of 3)" in (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
 
 
+def test_another_image_of_the_same_name_is_measured_anew(folder, tmp_path, capsys):
+    chosen = {"codecs": '["P59","PNG"]', "orders": "wavefront", "timing_sizes": "24x40"}
+    assert evaluate(folder, tmp_path, **chosen) == 0
+    before = {row.key: row for row in read_rows([tmp_path / "r.tsv"])}
+    Image.fromarray(random_image(24, 20, kind="noise")).save(folder / "1.png")
+    capsys.readouterr()
+    assert evaluate(folder, tmp_path, **chosen) == 0
+    assert "2 measurements were in" in capsys.readouterr().out
+    after = {row.key: row for row in read_rows([tmp_path / "r.tsv"])}
+    changed = {key for key in after if after[key].bytes != before[key].bytes}
+    assert changed == {key for key in after if key[:2] != ("set", "0.png")}, "that of the timings is made of both"
+    assert evaluate(folder, tmp_path, **chosen) == 0
+    assert {row.key: row for row in read_rows([tmp_path / "r.tsv"])} == after
+    (folder / "1.png").write_bytes(b"no image")
+    assert evaluate(folder, tmp_path, **chosen) == 1
+    table = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
+    assert table.count("(1 of 2)") == 2, "nothing is told of an image that is there no more"
+
+
+def test_the_timed_image_is_put_together_from_images_of_as_many_channels(tmp_path):
+    """A palette image, which is not measured, and a gray one among colour images leave the timings as they are."""
+    directory = tmp_path / "set"
+    directory.mkdir()
+    images = {"1.png": photograph(20, 20), "2.png": photograph(20, 20)[:, :, 0], "3.png": photograph(20, 20, 90)}
+    for name, image in images.items():
+        Image.fromarray(image).save(directory / name)
+    alone = evaluate(directory, tmp_path, codecs="PNG", timing_sizes='["20x40","40x60"]')
+    Image.fromarray(images["1.png"]).quantize(4).save(directory / "0.png")
+    assert (alone, evaluate(directory, tmp_path, codecs="PNG", timing_sizes='["20x40","40x60"]')) == (0, 1)
+    timed = [row for row in read_rows([tmp_path / "r.tsv"]) if row.is_timing]
+    assert [(row.image, row.channels, row.error) for row in timed] == [("1.png", 3, "")] * 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names that other systems do not allow")
+def test_images_of_any_name_are_evaluated_once(tmp_path, capsys):
+    directory = tmp_path / "a$^$"
+    directory.mkdir()
+    for number, name in enumerate((b"a$^$", b"b c", b"b  c", b"d\xff", rb"d\udcff ", b"\t\r\n", rb"\t\r\n", b" ")):
+        Image.fromarray(photograph(9, 9, 9 * number)).save(os.fsencode(directory) + b"/" + name + b".png")
+    assert evaluate(directory, tmp_path, codecs="PNG") == 0
+    rows = read_rows([tmp_path / "r.tsv"])
+    assert len({row.image for row in rows}) == len(rows) == 8
+    assert r"d\udcff.png" in {row.image for row in rows}
+    capsys.readouterr()
+    assert evaluate(directory, tmp_path, codecs="PNG") == 0
+    assert "8 measurements were in" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+def test_links_have_their_own_names(folder, tmp_path, capsys):
+    elsewhere = tmp_path / "elsewhere.png"
+    Image.fromarray(photograph(9, 9)).save(elsewhere)
+    (folder / "linked.png").symlink_to(elsewhere)
+    (tmp_path / "photos").symlink_to(folder)
+    found = {(name, image) for name, image, _ in data_sets(str(tmp_path / "photos"))}
+    assert found == {("photos", image) for image in ("0.png", "1.png", "linked.png")}
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "folder").symlink_to(folder)
+    assert evaluate(tmp_path / "photos", tmp_path, codecs="PNG") == 1
+    assert capsys.readouterr().err.count("failed: photos, loop.png, PNG: InputError") == 1
+    assert len([row for row in read_rows([tmp_path / "r.tsv"]) if row.ok]) == 3
+
+
+def test_what_no_network_coded_is_not_credited_to_one(folder, tmp_path):
+    Image.fromarray(np.full((24, 20, 3), 7, np.uint8)).save(folder / "flat.png")
+    Image.fromarray(np.repeat(photograph(24, 20)[:, :, :1], 3, 2)).save(folder / "gray.png")
+    assert evaluate(folder, tmp_path, codecs="P59", orders="wavefront") == 0
+    rows = {row.image: row for row in read_rows([tmp_path / "r.tsv"])}
+    assert {image: row.is_plain for image, row in rows.items()} == {
+        "0.png": False, "1.png": False, "flat.png": True, "gray.png": True
+    }  # fmt: skip
+    assert all(bool(row.channel_bits) != row.is_plain for row in rows.values())
+    note = "Coded plainly, not by a network, and not counted by channel: P59 wavefront 2 of 4 images of set."
+    for name in ("tables.md", "report.html"):
+        assert note in (tmp_path / "report" / name).read_text(encoding="utf-8")
+    for image in ("flat.png", "gray.png"):
+        (folder / image).unlink()
+    assert evaluate(folder, tmp_path / "others", codecs="P59", orders="wavefront") == 0
+    assert "plainly" not in (tmp_path / "others" / "report" / "tables.md").read_text(encoding="utf-8")
+
+
+def test_images_are_coded_as_they_lie_where_that_is_asked_for(folder, tmp_path):
+    """Beside those that are turned, which a run of its own measures."""
+    for turn in ("false", "true", "false"):
+        assert evaluate(folder, tmp_path, codecs="P59", orders="wavefront", turn=turn, timing_sizes="8x8") == 0
+    rows = [row for row in read_rows([tmp_path / "r.tsv"]) if not row.is_timing]
+    assert [row.order for row in rows] == ["wavefront, not turned"] * 2 + ["wavefront"] * 2
+    assert sum(row.bytes for row in rows[:2]) > sum(row.bytes for row in rows[2:])
+    assert all(0 <= row.bytes - sum(map(float, row.channel_bits.split(","))) / 8 < 60 for row in rows)
+    table = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
+    assert 0 < table.index("P59 wavefront ") < table.index("P59 wavefront, not turned")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [

@@ -93,7 +93,11 @@ KEYS: dict[str, Key] = {
         least=0,
         most=1_000_000,
     ),
-    "turn": Key((bool,), True, "encode: code each image in the one of eight orientations that takes the fewest bits"),
+    "turn": Key(
+        (bool,),
+        True,
+        "encode, evaluate: code each image in the one of eight orientations that takes the fewest bits",
+    ),
     "verify": Key((bool,), True, "decode each file after encoding, before it counts as done"),
     "pixel_limit": Key((int,), 1 << 28, "images of more pixels are refused", least=1),
     "H": Key((int,), None, "height; decoding checks it, encoding ignores it", least=1),

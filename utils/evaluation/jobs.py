@@ -17,7 +17,7 @@ import numpy as np
 
 from coders.backends import backend_for
 from coders.container import PIXEL_LIMIT, Container
-from coders.image_codec import decode_picture, encode_image
+from coders.image_codec import decode_picture, encode_image, scan_named
 from coders.model_choice import best_model
 from coders.placement import best_placement, turned
 from coders.scan import SCANS
@@ -25,9 +25,9 @@ from datasets.images import read_samples
 from models.fitting import Fitting
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import read_model
-from utils.errors import InputError, LosslessError
+from utils.errors import InputError, LosslessError, P59Error
 from utils.evaluation.codecs import CODECS, OURS, Codec
-from utils.evaluation.rows import ADAPTED, SEVERAL, Row
+from utils.evaluation.rows import ADAPTED, PLAIN, SEVERAL, UNTURNED, Row
 
 #: Timings are the least of at most this many runs, and of no more once they took this many seconds together.
 REPEATS, REPEAT_SECONDS = 3, 3.0
@@ -41,6 +41,7 @@ class Job:
     models    for ours: model files of each number of channels, of which the image takes the best
     device    for ours: a PyTorch device name
     adapt_steps    for ours: steps of fitting the network to the image, 0 for none
+    turn      for ours: code it in the orientation that takes the fewest bits
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Job:
     device: str = "cpu"
     threads: int = 1
     adapt_steps: int = 0
+    turn: bool = True
     workers: int = 1
     size: tuple[int, int] | None = None
     others: tuple[Path, ...] = ()
@@ -61,15 +63,16 @@ class Job:
 
     @property
     def variant(self) -> str:
-        """The order as rows have it: with `ADAPTED` and the steps where the network is fitted to the image."""
-        return f"{self.order}{ADAPTED}{self.adapt_steps}" if self.adapt_steps else self.order
+        """The order as rows have it, see Row."""
+        turned = "" if self.turn else UNTURNED
+        return self.order + turned + (f"{ADAPTED}{self.adapt_steps}" if self.adapt_steps else "")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """bytes, and the seconds of encoding and decoding."""
+    """The file, and the seconds of encoding and decoding it."""
 
-    size: int
+    data: bytes
     encode_seconds: float
     decode_seconds: float
 
@@ -86,14 +89,22 @@ def run_job(job: Job) -> Row:
         row = replace(row, height=height, width=width, channels=channels, pixels=_checksum(image))
         row, measured = _ours(row, image, job) if job.codec == OURS else _other(row, image, job)
     except Exception as error:  # other people's codecs may raise anything; an evaluation names it and goes on
-        return replace(row, error=f"{type(error).__name__}: {error}"[:300])
+        return replace(row, error=" ".join(f"{type(error).__name__}: {error}".split())[:300])
     return replace(
         row,
-        bytes=measured.size,
-        bpsp=8 * measured.size / image.size,
+        bytes=len(measured.data),
+        bpsp=8 * len(measured.data) / image.size,
         encode_seconds=measured.encode_seconds,
         decode_seconds=measured.decode_seconds,
     )
+
+
+def pixels_of(job: Job) -> str:
+    """The checksum of the image that a job measures, nothing where it cannot be read."""
+    try:
+        return _checksum(_image(job))
+    except P59Error:
+        return ""
 
 
 def _image(job: Job) -> np.ndarray:
@@ -132,21 +143,24 @@ def _ours(row: Row, image: np.ndarray, job: Job) -> tuple[Row, Measured]:
         model=names_of_models(models.values()),
         parameters=largest.parameters,
         macs=largest.macs_per_pixel,
-        versions=f"{backend.name}; " + "; ".join(f"{name} {_version(name)}" for name in ("torch", "numpy")),
     )
+    libraries = "; ".join(f"{name} {_version(name)}" for name in ("torch", "numpy"))
 
     def suited() -> FrozenModel:
         return best_model(list(models.values()), image, scan, backend)
 
     measured = _round_trip(
         image,
-        lambda: encode_image(image, suited(), scan, backend, fit),
+        lambda: encode_image(image, suited(), scan, backend, fit, job.turn),
         lambda data: decode_picture(Container.from_bytes(data, job.pixel_limit), models.__getitem__, backend).samples,
         job.size is not None,
     )
+    if scan_named(Container.from_bytes(measured.data, job.pixel_limit)) is None:
+        return replace(row, versions=f"{PLAIN}; {libraries}"), measured
+    row = replace(row, versions=f"{backend.name}; {libraries}")
     if job.size is None and fit is None:
         model = suited()
-        placement = best_placement(model, image, scan, backend)
+        placement = best_placement(model, image, scan, backend, job.turn)
         bits = backend.measure(turned(image, placement.orientation), model.phases[placement.phase], scan)
         row = replace(row, channel_bits=",".join(f"{value:.1f}" for value in bits))
     return row, measured
@@ -171,7 +185,7 @@ def _round_trip(
     decoded, decode_seconds = _timed(lambda: decode(data), repeat)
     if not (decoded.dtype == image.dtype and np.array_equal(decoded, image)):
         raise LosslessError("the decoded image differs from the original")
-    return Measured(len(data), encode_seconds, decode_seconds)
+    return Measured(data, encode_seconds, decode_seconds)
 
 
 def _timed(action: Callable, repeat: bool):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
-from datasets.images import find_images
+from datasets.images import find_images, image_opened, measured_channels
 from models.model_file import read_model
 from utils.errors import InputError
 from utils.evaluation.codecs import CODECS, OURS
-from utils.evaluation.jobs import Job, names_of_models
+from utils.evaluation.jobs import Job, names_of_models, pixels_of
 from utils.evaluation.machine import commit_of, machine_of
-from utils.evaluation.rows import TIMING
+from utils.evaluation.rows import TIMING, Row, current, utf8
 
 #: At most this many images besides the first make up a larger image to time.
 MOSAIC_IMAGES = 63
@@ -32,6 +34,7 @@ class Plan:
     threads   of each codec that uses them: while rates are measured; times with one thread and with `all_threads`
     sizes     (H, W) to time, one by one with nothing else running
     adapt_steps    of ours: steps of fitting the network to each image, 0 for none
+    turn      of ours: code each image in the orientation that takes the fewest bits
     """
 
     sources: str | list[str]
@@ -45,21 +48,24 @@ class Plan:
     sizes: tuple[tuple[int, int], ...]
     pixel_limit: int
     adapt_steps: int = 0
+    turn: bool = True
 
 
 def data_sets(sources: str | list[str]) -> Iterator[tuple[str, str, Path]]:
-    """(data set, image name, file): a data set is named by its folder, an image by its path inside it.
+    """(data set, image name, file): a data set is named by its folder, an image by its path inside it; of links, by
+    their own names.
 
     Raises InputError where two folders would give their data sets the same name.
     """
     folders: dict[str, Path] = {}
     for source in [sources] if isinstance(sources, str) else sources:
         path = Path(source).expanduser()
-        folder = path.resolve() if path.is_dir() else path.resolve().parent
+        inside = path if path.is_dir() else path.parent
+        folder = Path(os.path.abspath(inside))
         if folders.setdefault(folder.name, folder) != folder:
             raise InputError(f"{folders[folder.name]} and {folder} have one name, which names data sets; rename one")
         for file in find_images(str(path)):
-            yield folder.name, file.resolve().relative_to(folder).as_posix(), file
+            yield utf8(folder.name), utf8(file.relative_to(inside).as_posix()), file
 
 
 def rate_jobs(plan: Plan) -> Iterator[Job]:
@@ -71,18 +77,53 @@ def rate_jobs(plan: Plan) -> Iterator[Job]:
 
 def timing_jobs(plan: Plan) -> Iterator[Job]:
     """An image of each size, made of the first data set's images, through every codec."""
-    (first, image, path), *rest = data_sets(plan.sources)
-    others = tuple(other for data_set, _, other in rest if data_set == first)[:MOSAIC_IMAGES]
+    if not plan.sizes:
+        return
+    image, path, others = _images_to_time(plan)
     for height, width in plan.sizes:
         base = _base(plan, path, f"{TIMING} {height}x{width}", image, size=(height, width), others=others)
         yield from _variants(base, plan, plan.devices, tuple(sorted({1, plan.all_threads})))
 
 
-def is_done(job: Job, done: set[tuple]) -> bool:
-    """Whether `done` holds the key of the job's row; of ours, with any of the models its channels may ask for."""
-    names = [names_of(paths) for paths in job.models.values()] or [""]
-    keys = ((job.data_set, job.image, job.codec, job.variant, name, job.device, job.threads) for name in names)
-    return any(key in done for key in keys)
+def _images_to_time(plan: Plan) -> tuple[str, Path, tuple[Path, ...]]:
+    """Of the first data set: name and file of the first image that can be measured, and others of as many channels.
+
+    Where none can be, the first one, whose rows will say why.
+    """
+    found = list(data_sets(plan.sources))
+    inside = ((name, path) for data_set, name, path in found if data_set == found[0][0])
+    usable = ((name, path, _channels(path, plan.pixel_limit)) for name, path in inside)
+    image, path, channels = next((one for one in usable if one[2]), (*found[0][1:], 0))
+    return image, path, tuple(islice((other for _, other, count in usable if count == channels), MOSAIC_IMAGES))
+
+
+def _channels(path: Path, pixel_limit: int) -> int:
+    """Channels of an image, by its header; 0 where it cannot be measured."""
+    try:
+        with image_opened(path, pixel_limit) as image:
+            return measured_channels(image)
+    except InputError:
+        return 0
+
+
+def unmeasured(jobs: Iterable[Job], rows: list[Row]) -> list[Job]:
+    """The jobs that no row is the result of: of the same key and, by the checksum, of the image that is now there.
+
+    A row of ours may have any of the models that the channels of an image may ask for.
+    """
+    known = {row.key: row.pixels for row in current(rows) if row.ok}
+    pixels: dict[tuple, str] = {}
+    waiting = []
+    for job in jobs:
+        names = [names_of(paths) for paths in job.models.values()] or [""]
+        keys = ((job.data_set, job.image, job.codec, job.variant, name, job.device, job.threads) for name in names)
+        found = {known[key] for key in keys if key in known}
+        image = (job.path, job.size)
+        if found and image not in pixels:
+            pixels[image] = pixels_of(job)
+        if not found or pixels[image] not in found:
+            waiting.append(job)
+    return waiting
 
 
 @cache
@@ -107,8 +148,7 @@ def _variants(base: Job, plan: Plan, devices: tuple[str, ...], threads: tuple[in
                 if device != "cpu" and len(devices) > 1 and order == "sequential":
                     continue  # a GPU that is given one pixel at a time takes many minutes
                 job = replace(base, codec=name, order=order, models=files[order], device=device)
-                job = replace(job, adapt_steps=plan.adapt_steps)
-                job = replace(job, machine=_machine(device))
+                job = replace(job, adapt_steps=plan.adapt_steps, turn=plan.turn, machine=_machine(device))
                 yield from (replace(job, threads=n) for n in (threads if device == "cpu" else threads[:1]))
 
 

@@ -104,7 +104,7 @@ def _rate_time(figure: Figure, scheme: str, points: dict[str, tuple[float, float
     axes = figure.add_subplot()
     axes.set_xscale("log")
     axes.set_xlabel("decoding time, seconds per megapixel")
-    axes.set_ylabel(f"rate on {data_set}, bits per sub-pixel")
+    axes.set_ylabel(f"rate on {data_set}, bits per sub-pixel", parse_math=False)
     _plain_logs(axes.xaxis)
     axes.margins(0.2, 0.1)
     _, _, _, ours, others = SCHEMES[scheme]
@@ -150,7 +150,7 @@ def _size_time(figure: Figure, scheme: str, rows: list[Row]) -> None:
     lines = _lines(rows)
     hues, markers = iter(_HUES[scheme] * 9), iter(_MARKERS * 9)
     for name, points in lines.items():
-        order = points[0].order.partition(ADAPTED)[0]
+        order = points[0].scan
         look = {"marker": next(markers), "markersize": 5, "linewidth": 1.2, "linestyle": "--"}
         if order:  # ours: a colour for each order, solid with one thread on the CPU
             alone = points[0].threads == 1 and points[0].device == "cpu"

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from coders.scan import SCANS
 from utils.evaluation.codecs import CODECS, OURS
 from utils.evaluation.published import PUBLISHED
-from utils.evaluation.rows import ADAPTED, SEVERAL, Row
+from utils.evaluation.rows import ADAPTED, SEVERAL, UNTURNED, Row, current
 
 #: The order codecs are shown in: the others as in their table, then ours by scan order.
 _PLACES = {name: place for place, name in enumerate([*CODECS, OURS])}
@@ -49,8 +49,9 @@ def tables_of(rows: list[Row], models: Iterable[str] | None = None) -> list[Tabl
 
 
 def shown_rows(rows: list[Row], models: Iterable[str] | None) -> list[Row]:
+    rows = current(rows)
     ours = [row for row in rows if row.codec == OURS and row.model]
-    last = {(row.order.partition(ADAPTED)[0], row.channels): row.model for row in ours}
+    last = {(row.scan, row.channels): row.model for row in ours}
     wanted = set(last.values()) if models is None else set(models)
     return [row for row in rows if row.codec != OURS or row.model in wanted or (row.error and not row.model)]
 
@@ -73,15 +74,14 @@ def name_in_tables(model: str) -> str:
 def grouped(rows: list[Row]) -> dict[str, list[Row]]:
     """Rows by label, in the order in which they are shown."""
     groups: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: (_PLACES.get(row.codec, -1), *_place_of_order(row.order))):
+    for row in sorted(rows, key=lambda row: (_PLACES.get(row.codec, -1), *_place_of_order(row))):
         groups.setdefault(label(row, rows), []).append(row)
     return groups
 
 
-def _place_of_order(order: str) -> tuple[str, int]:
-    """Adapted ones after the others, in the sequence of their orders."""
-    scan, adapted, _ = order.partition(ADAPTED)
-    return adapted, _ORDERS.get(scan, 99)
+def _place_of_order(row: Row) -> tuple[bool, bool, int]:
+    """Adapted ones after the others, and before them those that are not turned, in the sequence of their orders."""
+    return ADAPTED in row.order, UNTURNED in row.order, _ORDERS.get(row.scan, 99)
 
 
 def data_sets(rows: list[Row]) -> list[str]:
@@ -111,6 +111,7 @@ def rate_table(rows: list[Row]) -> Table:
             counted = once_each([row for row in group if row.data_set == name])
             line += [_mean_rate(counted, counts[name])] + ([_channel_rates(counted)] if ours else [])
         lines.append(tuple(line))
+    plain = _coded_plainly(groups, sets)
     settings = "; ".join(f"{codec.name}: {codec.settings}" for codec in CODECS.values() if codec.name in groups)
     note = (
         "Mean bits per sub-pixel over the images of each set (their number in brackets); real files, each decoded and "
@@ -118,7 +119,20 @@ def rate_table(rows: list[Row]) -> Table:
     )
     if ours:
         note += " By channel: ideal bits per sample of red / green / blue."
+    if plain:
+        note += f" Coded plainly, not by a network, and not counted by channel: {', '.join(plain)}."
     return Table("rate", "Rate", tuple(headers), tuple(lines), {0}, f"{note} {settings}." if settings else note)
+
+
+def _coded_plainly(groups: dict[str, list[Row]], sets: list[str]) -> list[str]:
+    """For each codec and data set how many images ours coded plainly, where there are some."""
+    counts = []
+    for codec, group in groups.items():
+        for name in sets:
+            counted = once_each([row for row in group if row.data_set == name])
+            plain = sum(row.is_plain for row in counted)
+            counts += [f"{codec} {plain} of {len(counted)} images of {name}"] if plain else []
+    return counts
 
 
 def _mean_rate(rows: list[Row], images: int) -> str:
@@ -149,9 +163,9 @@ def time_table(rows: list[Row]) -> Table:
             line, speed = [codec, device, str(threads)], NOTHING
             for size in sizes:
                 found = [r for r in group if (r.device, r.threads, r.height, r.width) == (device, threads, *size)]
-                line.append(_pair(found[0].encode_seconds, found[0].decode_seconds) if found else NOTHING)
+                line.append(_pair(found[-1].encode_seconds, found[-1].decode_seconds) if found else NOTHING)
                 if found:
-                    speed = _speed(found[0])
+                    speed = _speed(found[-1])
             lines.append((*line, speed))
     headers = ("codec", "device", "threads", *(f"{height}x{width}, s" for height, width in sizes), "MP/s")
     machines = ", ".join(dict.fromkeys(f"{row.device}: {row.machine}" for row in rows))

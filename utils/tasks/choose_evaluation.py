@@ -46,6 +46,7 @@ def evaluate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
         sizes=tuple(size_of(text) for text in listed(config.timing_sizes or TIMING_SIZES) if text != "none"),
         pixel_limit=config.pixel_limit,
         adapt_steps=config.adapt_steps,
+        turn=config.turn,
     )
     return partial(evaluate.run, task)
 

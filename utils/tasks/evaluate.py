@@ -13,7 +13,7 @@ from coders.scan import SCANS
 from models.store import SHIPPED, SHIPPED_FILES, chosen_model, find_checkpoint
 from utils.evaluation.codecs import CODECS, OURS
 from utils.evaluation.machine import cores
-from utils.evaluation.plan import ModelFiles, Plan, is_done, names_of, rate_jobs, timing_jobs
+from utils.evaluation.plan import ModelFiles, Plan, names_of, rate_jobs, timing_jobs, unmeasured
 from utils.evaluation.plots import plots_of
 from utils.evaluation.pool import run_jobs
 from utils.evaluation.report import report_html
@@ -35,6 +35,7 @@ class EvaluateTask:
     threads    of each codec while rates are measured (None: one), and of the timings besides one (None: all cores)
     sizes      (H, W) that are timed, one by one with nothing else running
     adapt_steps    of ours: steps of fitting the network to each image, 0 for none
+    turn       of ours: code each image in the orientation that takes the fewest bits
     """
 
     sources: str | list[str]
@@ -51,22 +52,24 @@ class EvaluateTask:
     sizes: tuple[tuple[int, int], ...] = ()
     pixel_limit: int = PIXEL_LIMIT
     adapt_steps: int = 0
+    turn: bool = True
 
 
 def run(task: EvaluateTask) -> int:
     """Measure what is not yet in the results, then write the report from all of them. Returns the exit status."""
     plan = _plan(task)
     known = read_rows([task.results]) if task.results.is_file() else []
-    done = {row.key for row in known if row.ok}
-    failed = []
+    done, failed = 0, []
     with RowFile(task.results) as file:
         for jobs, workers in ((rate_jobs(plan), plan.workers), (timing_jobs(plan), min(1, plan.workers))):
-            waiting = [job for job in jobs if not is_done(job, done)]
+            wanted = list(jobs)
+            waiting = unmeasured(wanted, known)
+            done += len(wanted) - len(waiting)
             for row in tqdm(run_jobs(waiting, workers), total=len(waiting), unit="measurement", disable=None):
                 file.append(row)
                 failed += [row] if row.error else []
     if done:
-        say(f"{len(done)} measurements were in {task.results} already; remove it to measure anew")
+        say(f"{done} measurements were in {task.results} already; remove it to measure anew")
     models = {names_of(paths) for files in plan.models for order in files.values() for paths in order.values()}
     write_report(read_rows([task.results]), task.target, models)
     for row in failed:
@@ -87,6 +90,7 @@ def _plan(task: EvaluateTask) -> Plan:
         sizes=task.sizes,
         pixel_limit=task.pixel_limit,
         adapt_steps=task.adapt_steps,
+        turn=task.turn,
     )
 
 
