@@ -145,6 +145,21 @@ def test_marked_tables_are_filled():
         fill_tables("<!-- table:speed -->\n<!-- end -->", [table])
 
 
+def test_tables_are_not_emptied_and_not_left_out_without_a_word(tmp_path):
+    document, results = tmp_path / "a.md", tmp_path / "results"
+    results.mkdir()
+    document.write_text("<!-- table:rate -->\n<!-- end -->\n")
+    with pytest.raises(InputError, match=r"results' holds no \.tsv"):
+        filled(TablesTask(results, document))
+    with RowFile(results / "r.tsv") as file:
+        file.append(row_of())
+    assert "| PNG" in filled(TablesTask(results, document))
+    for content, reason in ((b"# Title\n", "no marked table"), (b"\xff", "cannot be read")):
+        document.write_bytes(content)
+        with pytest.raises(InputError, match=rf"a\.md' .*{reason}"):
+            filled(TablesTask(results, document))
+
+
 def test_the_tables_of_the_readme_are_those_of_the_committed_results():
     """`make tables` writes them."""
     assert filled(TablesTask(ROOT / "results", README)) == README.read_text(encoding="utf-8")

@@ -7,7 +7,8 @@ import re
 from utils.errors import InputError
 from utils.evaluation.tables import Table
 
-_MARKED = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+#: A marked table and its name.
+MARKED = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def fill_tables(text: str, tables: list[Table]) -> str:
@@ -19,4 +20,4 @@ def fill_tables(text: str, tables: list[Table]) -> str:
             raise InputError(f"marker table:{found[2]} names no table; known are {', '.join(known)}")
         return f"{found[1]}\n{known[found[2]].markdown()}\n\n{found[3]}"
 
-    return _MARKED.sub(fresh, text)
+    return MARKED.sub(fresh, text)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.errors import InputError
-from utils.evaluation.readme import fill_tables
+from utils.errors import InputError, reason_of
+from utils.evaluation.readme import MARKED, fill_tables
 from utils.evaluation.rows import read_rows
 from utils.evaluation.tables import tables_of
 from utils.files import write_whole
@@ -29,10 +29,21 @@ def run(task: TablesTask) -> int:
 
 
 def filled(task: TablesTask) -> str:
-    """The document with its tables made anew. Raises InputError where it or the results cannot be read."""
+    """The document with its tables made anew.
+
+    Raises InputError where it or the results cannot be read, it has no marked table, or there are no results.
+    """
     try:
         text = task.document.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{str(task.document)!r} cannot be read ({error.strerror}); give a Markdown file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or reason_of(error)
+        raise InputError(f"{str(task.document)!r} cannot be read ({reason}); give a Markdown file") from error
+    if not MARKED.search(text):
+        raise InputError(
+            f"{str(task.document)!r} has no marked table; mark places with <!-- table:rate -->, <!-- end -->, or give "
+            "another output_path"
+        )
     files = sorted(task.results.glob("*.tsv")) if task.results.is_dir() else [task.results]
+    if not files:
+        raise InputError(f"results_path {str(task.results)!r} holds no .tsv file; give a table or a directory of them")
     return fill_tables(text, tables_of(read_rows(files)))
