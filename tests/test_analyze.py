@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +17,7 @@ from coders.scan import SCANS, WAVEFRONT
 from models.fixed_mixture import cdf_points
 from tests.helpers import ROOT, TINY, random_frozen, random_image
 from utils.analysis import regions_of, residual_image
+from utils.tasks import analyze
 
 CONFIG = str(ROOT / "configs" / "analyze.json")
 
@@ -98,6 +102,38 @@ def test_residual_is_centred_on_128():
     recorded = record(image, model, WAVEFRONT)
     expected = np.clip(np.rint(image - recorded.prediction) + 128, 0, 255)
     np.testing.assert_array_equal(residual_image(image, recorded), expected)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names that other systems do not allow")
+def test_images_of_any_name_are_analyzed(tmp_path, capsys):
+    names = (b"a$^$.png", b"b\xff.png", b"c$.png")
+    for name in names:
+        Image.fromarray(random_image(4, 4)).save(os.fsencode(tmp_path / "in") + name)
+    sources = json.dumps([os.fsdecode(os.fsencode(tmp_path / "in") + name) for name in names])
+    assert command_line.main([CONFIG, f"test_data={sources}", f"output_path={tmp_path / 'out'}"]) == 0
+    assert len(list((tmp_path / "out").glob("*/bits.png"))) == 3
+
+
+def test_an_interrupt_names_the_failures_until_then(tmp_path, capsys, monkeypatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "0.png").write_bytes(b"no image")
+    for number in (1, 2):
+        Image.fromarray(random_image(4, 4)).save(tmp_path / "in" / f"{number}.png")
+
+    read = analyze.read_samples
+
+    def interrupted(path, limit):
+        if path.name == "2.png":
+            raise KeyboardInterrupt
+        return read(path, limit)
+
+    monkeypatch.setattr(analyze, "read_samples", interrupted)
+    arguments = [f"test_data={tmp_path / 'in'}", f"output_path={tmp_path / 'out'}"]
+    assert command_line.main([CONFIG, *arguments]) == command_line.INTERRUPTED
+    printed = capsys.readouterr()
+    assert printed.err.count("failed: ") == 1
+    assert "0.png" in printed.err
+    assert "1.png: " in printed.out
 
 
 def test_analyze_names_what_it_cannot_look_at(tmp_path, capsys):

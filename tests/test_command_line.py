@@ -13,7 +13,7 @@ from models.store import SHIPPED
 from tests.command_line_cases import CONFIGS, ENCODE, checkpoint, encoded, files_in, load, photograph, run, save
 from tests.helpers import random_image
 from utils.config import CODEC_NAMES, read_config, unused
-from utils.tasks import choose
+from utils.tasks import choose, measure
 from utils.tasks.report import table
 
 __all__ = ["encoded", "run"]  # fixtures
@@ -65,6 +65,27 @@ def test_measure(run, tmp_path, encoded):
     assert 8 * (len(data) - 64) / image.size <= ideal * 1.001
     assert ideal <= 8 * len(data) / image.size
     assert files_in(tmp_path) == ["a.png"], "measuring writes nothing"
+
+
+def test_an_interrupted_measurement_shows_what_was_measured(run, tmp_path, monkeypatch):
+    for number in range(3):
+        save(tmp_path / f"photos/{number}.png", photograph(16, 16, number))
+    (tmp_path / "photos/0.png").write_bytes(b"no image")
+    read = measure.read_samples
+
+    def interrupted(path, limit):
+        if path.name == "2.png":
+            raise KeyboardInterrupt
+        return read(path, limit)
+
+    monkeypatch.setattr(measure, "read_samples", interrupted)
+    assert run("measure.json", test_data="photos") == 130
+    assert "mean of 1 " in run.out
+    assert "1.png" in run.out
+    assert [line.split(":")[0] for line in run.err.splitlines()] == [
+        "failed",
+        "interrupted; files that are there are complete",
+    ]
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.name)

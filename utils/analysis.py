@@ -50,7 +50,7 @@ def bits_figure(bits: np.ndarray, marked: list[Region], name: str) -> bytes:
     channels = bits.shape[2]
     total = bits.sum(2)
     figure, panels = _panels(bits.shape, 1 if channels == 1 else 4, 1 if channels == 1 else 2)
-    figure.suptitle(f"{name}: {total.mean() / channels:.3f} bits per sub-pixel (ideal)")
+    figure.suptitle(f"{name}: {total.mean() / channels:.3f} bits per sub-pixel (ideal)", parse_math=False)
     highest = np.percentile(total, TOP_PERCENTILE)
     _heat(panels[0], total, f"all channels, mean {total.mean():.2f}", "bits per pixel", highest)
     for number, region in enumerate(marked, 1):
@@ -72,7 +72,7 @@ def prediction_figure(image: np.ndarray, record: Record, name: str) -> bytes:
     channels = image.shape[2]
     figure, panels = _panels(image.shape, 2 + channels + (channels == 3), 3)
     residual = image - record.prediction
-    figure.suptitle(f"{name}: prediction and residual")
+    figure.suptitle(f"{name}: prediction and residual", parse_math=False)
     pictures = ((image, "image"), (prediction_image(record), "prediction (mean)"))
     for panel, (shown, title) in zip(panels, pictures, strict=False):
         panel.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")

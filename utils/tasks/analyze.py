@@ -49,17 +49,22 @@ class AnalyzeTask:
 
 
 def run(task: AnalyzeTask) -> int:
-    """Write each image's pictures and table; failures are listed at the end. Returns the exit status."""
+    """Write each image's pictures and table. Returns the exit status.
+
+    Failures are listed at the end, or when an interrupt ends it.
+    """
     files = find_images(task.sources)
     failures = []
     folders = output_paths(files, task.sources, task.target, "", into_directory=True)
-    for path, folder in tqdm(list(zip(files, folders, strict=True)), unit="image", disable=None):
-        try:
-            _analyze(path, folder, task)
-        except P59Error as error:
-            failures.append(f"{path}: {error}")
-    for failure in failures:
-        complain(f"failed: {failure}")
+    try:
+        for path, folder in tqdm(list(zip(files, folders, strict=True)), unit="image", disable=None):
+            try:
+                _analyze(path, folder, task)
+            except P59Error as error:
+                failures.append(f"{path}: {error}")
+    finally:
+        for failure in failures:
+            complain(f"failed: {failure}")
     return 1 if failures else 0
 
 
@@ -71,9 +76,10 @@ def _analyze(path: Path, folder: Path, task: AnalyzeTask) -> None:
     regions = regions_of(recorded.bits, task.block)
     headers, rows = _table(regions, recorded.bits)
     listed = [*range(min(LISTED, len(rows))), *range(max(LISTED, len(rows) - LISTED), len(rows))]
+    title = path.name.encode("utf-8", "backslashreplace").decode()  # a name may hold any bytes
     files = {
-        "bits.png": bits_figure(recorded.bits, regions[:LISTED], path.name),
-        "prediction_and_residual.png": prediction_figure(image, recorded, path.name),
+        "bits.png": bits_figure(recorded.bits, regions[:LISTED], title),
+        "prediction_and_residual.png": prediction_figure(image, recorded, title),
         "prediction.png": png_bytes(prediction_image(recorded)),
         "residual.png": png_bytes(residual_image(image, recorded)),
         "regions.tsv": "".join("\t".join(map(_cell, row)) + "\n" for row in [headers, *rows]).encode(),

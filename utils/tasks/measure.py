@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -34,34 +35,44 @@ class MeasureTask:
 
 
 def run(task: MeasureTask) -> int:
-    """Print a row for each image and the means. Returns the exit status."""
+    """Print a row for each image and the means, after an interrupt of those until then. Returns the exit status."""
     rows, failures = [], []
     if task.backend.note:
         say(task.backend.note)
     task.models.given()
-    for path in tqdm(find_images(task.sources), unit="image", disable=None):
-        try:
-            image = read_samples(path, task.pixel_limit)
-            chosen = task.models.for_image(task.scan, task.backend, image)
-            phase = best_placement(chosen.model, image, task.scan, task.backend, turn=False).phase
-            frozen = task.backend.measure(image, chosen.model.phases[phase], task.scan).sum() / image.size
-            row = [path.name, image.shape[0] * image.shape[1], *[None] * len(BITS)]
-            if chosen.net is not None:
-                taps = task.scan.taps(chosen.net.description.taps)
-                floats = image_bits(chosen.net.in_phase(phase), image, taps)
-                row[2:] = [floats[kind].sum() / image.size for kind in BITS]
-        except P59Error as error:
-            failures.append(f"{path}: {error}")
-            continue
-        rows.append([*row, frozen])
+    try:
+        for path in tqdm(find_images(task.sources), unit="image", disable=None):
+            try:
+                rows.append(_measured(path, task))
+            except P59Error as error:
+                failures.append(f"{path}: {error}")
+    finally:
+        _show(rows, failures, task.scan)
+    return 1 if failures else 0
+
+
+def _measured(path: Path, task: MeasureTask) -> list:
+    """Name, pixels, bits per sub-pixel of each kind of float model and of the frozen one."""
+    image = read_samples(path, task.pixel_limit)
+    chosen = task.models.for_image(task.scan, task.backend, image)
+    phase = best_placement(chosen.model, image, task.scan, task.backend, turn=False).phase
+    frozen = task.backend.measure(image, chosen.model.phases[phase], task.scan).sum() / image.size
+    floats = [None] * len(BITS)
+    if chosen.net is not None:
+        taps = task.scan.taps(chosen.net.description.taps)
+        bits = image_bits(chosen.net.in_phase(phase), image, taps)
+        floats = [bits[kind].sum() / image.size for kind in BITS]
+    return [path.name, image.shape[0] * image.shape[1], *floats, frozen]
+
+
+def _show(rows: list[list], failures: list[str], scan: Scan) -> None:
     if rows:
         columns = list(zip(*(row[2:] for row in rows), strict=True))
         means = [None if None in column else float(np.mean(column)) for column in columns]
-        rows.append([f"mean of {len(rows)}", sum(row[1] for row in rows), *means])
+        rows = [*rows, [f"mean of {len(rows)}", sum(row[1] for row in rows), *means]]
         headers = ["image", "pixels", *(FLOAT_HEADERS[kind] for kind in BITS), "frozen, ideal"]
         shown = [0, 1, *(2 + at for at, column in enumerate(columns) if any(bits is not None for bits in column))]
-        say(f"bits per sub-pixel, {task.scan.name} order")
+        say(f"bits per sub-pixel, {scan.name} order")
         say(table([[row[at] for at in shown] for row in rows], [headers[at] for at in shown], [".5f"] * len(shown)))
     for failure in failures:
         complain(f"failed: {failure}")
-    return 1 if failures else 0
