@@ -9,7 +9,7 @@ import pytest
 from easydict import EasyDict
 
 from models.model_file import read_model
-from models.store import SHIPPED
+from models.store import SHIPPED, frozen_path_of
 from tests.command_line_cases import CONFIGS, ENCODE, checkpoint, encoded, files_in, load, photograph, run, save
 from tests.helpers import random_image
 from utils.config import CODEC_NAMES, read_config, unused
@@ -238,9 +238,54 @@ def test_a_kept_frozen_form_and_a_wrong_name_are_named(run, tmp_path):
         status = run("measure.json", checkpoint_file="model_best.pth.tar", calibration_data="photos", **use)
         assert status == 0
         assert run.out.count("calibration_data is ignored") == times
+        assert "is taken" not in run.out
+    for given in ({"checkpoint_file": SHIPPED / "rgb.safetensors"}, {}):
+        assert run("measure.json", calibration_data="photos", **given, **use) == 0
+        assert run.out.count("calibration_data is ignored") == 1
     assert run("measure.json", checkpoint_file="checkpoint.pth.tar", **use) == 0, "the published code's way"
+    taken = (
+        "checkpoint_file 'checkpoint.pth.tar' is not there; experiments/mine/checkpoints/model_best.pth.tar is taken"
+    )
+    assert run.out.count(taken) == 1
+    assert run("validate.json", checkpoint_file="checkpoint.pth.tar", valid_data="photos", exp_name="mine") == 0
+    assert run.out.count(taken) == 1
+    frozen = {"frozen_path": "f.safetensors", "calibration_data": "photos", "exp_name": "mine"}
+    assert run("freeze.json", checkpoint_file="checkpoint.pth.tar", **frozen) == 0
+    assert run.out.count(taken) == 1
     assert run("measure.json", checkpoint_file="rgb_5.safetensors", **use) == 2
     run.says_once("rgb_5.safetensors", "does not exist")
+
+
+def test_a_frozen_form_need_not_be_kept_where_no_file_is_coded_with_it(run, tmp_path):
+    source = checkpoint(tmp_path / "c.pth.tar")
+    frozen_path_of(source, source.read_bytes()).mkdir()  # in its place nothing can be written, whoever asks
+    save(tmp_path / "photos/a.png", photograph(12, 12))
+    use = {"test_data": "photos", "checkpoint_file": "c.pth.tar", "calibration_data": "photos", "device": "cpu"}
+    more = {"codecs": "P59", "results_path": "r.tsv", "timing_sizes": "none", "orders": "wavefront", "num_workers": 0}
+    for config in ("measure.json", "analyze.json", "evaluate.json"):
+        for _ in range(2):
+            assert run(config, output_path="out", **use, **more) == 0
+            assert run.out.count("the frozen form of c.pth.tar is not kept") == 1
+    assert "1 measurements were in r.tsv already" in run.out
+    assert run("encode_wavefront.json", bitstream_path="o/", **use) == 1
+    assert "cannot write" in run.err
+    assert not (tmp_path / "o").exists()
+
+
+def test_evaluation_says_which_keys_it_does_not_follow(run, tmp_path):
+    save(tmp_path / "photos/a.png", photograph(12, 12))
+    use = {"test_data": "photos", "results_path": "r.tsv", "output_path": "out", "device": "cpu", "num_workers": 0}
+    use |= {"codecs": "P59", "orders": "wavefront", "timing_sizes": "none"}
+    ignored = {"run_type": "S", "decoder_method": 2, "num_color_channels": 3, "images_at_once": 2, "verify": "false"}
+    ignored |= {"models": "shipped", "checkpoint_file": "absent.pth.tar", "calibration_data": "photos"}
+    assert run("evaluate.json", **use) == 0
+    assert "is ignored" not in run.out
+    assert run("evaluate.json", **use, **ignored) == 0
+    named = [line.split("'")[1] for line in run.out.splitlines() if "is ignored: " in line]
+    assert sorted(named) == sorted(ignored.keys() - {"models"})
+    del use["results_path"]
+    assert run("analyze.json", **use, images_at_once=2) == 0
+    assert run.out.count("'images_at_once' is ignored") == 1
 
 
 def test_the_experiments_model_goes_before_a_file_here(run, tmp_path):

@@ -14,13 +14,12 @@ from coders.backends import Backend, backend_for, device_of
 from coders.scan import DIAGONAL, SEQUENTIAL, WAVEFRONT, Scan
 from datasets.augmentation import CHANCES
 from models.fitting import Fitting
-from models.store import find_checkpoint
 from utils.config import Notes, listed, required, single, unused
 from utils.errors import RequestError
 from utils.tasks import decode, demo, encode, freeze, measure
 from utils.tasks.choose_evaluation import analyze_task, evaluate_task, tables_task
 from utils.tasks.choose_training import train_task, validate_task
-from utils.tasks.models import ModelChoice
+from utils.tasks.models import ModelChoice, checkpoint_named
 
 #: (run_type, decoder_method) of the configuration -> scan order.
 ORDERS = {("S", 1): SEQUENTIAL, ("S", 2): SEQUENTIAL, ("P", 1): WAVEFRONT, ("P", 2): DIAGONAL}
@@ -57,9 +56,10 @@ def scan_of(config: EasyDict) -> Scan:
     return ORDERS[config.run_type, config.decoder_method]
 
 
-def models_of(config: EasyDict) -> ModelChoice:
-    calibration = config.calibration_data
-    return ModelChoice(listed(config.checkpoint_file), config.exp_name, calibration, config.num_color_channels)
+def models_of(config: EasyDict, must_keep: bool = True) -> ModelChoice:
+    """`must_keep`: what is frozen from a checkpoint must be kept, because files are coded with it."""
+    names, calibration = listed(config.checkpoint_file), config.calibration_data
+    return ModelChoice(names, config.exp_name, calibration, config.num_color_channels, must_keep)
 
 
 def backend_of(config: EasyDict, notes: Notes, one_by_one: str | None = None) -> Backend:
@@ -130,7 +130,7 @@ def _measure(config: EasyDict, notes: Notes) -> Callable[[], int]:
     task = measure.MeasureTask(
         sources=required(config, "test_data", "give the images to measure: a file, a directory or a list"),
         scan=scan_of(config),
-        models=models_of(config),
+        models=models_of(config, must_keep=False),
         backend=backend_of(config, notes, "measure"),
         pixel_limit=config.pixel_limit,
     )
@@ -139,7 +139,7 @@ def _measure(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
 def _freeze(config: EasyDict, notes: Notes) -> Callable[[], int]:
     required(config, "checkpoint_file", "give the checkpoint to freeze")
-    checkpoint = find_checkpoint(single(config, "checkpoint_file"), config.exp_name)
+    checkpoint = checkpoint_named(single(config, "checkpoint_file"), config.exp_name)
     name = checkpoint.name.split(".")[0] + ".safetensors"
     target = checkpoint.with_name(name) if config.frozen_path is None else Path(config.frozen_path).expanduser()
     if target.is_dir() or is_directory(str(config.frozen_path)):
@@ -167,7 +167,8 @@ def _demo(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
 
 def _analyze(config: EasyDict, notes: Notes) -> Callable[[], int]:
-    return analyze_task(config, scan_of(config), models_of(config))
+    backend = backend_of(config, notes, "analyze")
+    return analyze_task(config, scan_of(config), models_of(config, must_keep=False), backend)
 
 
 RUN_MODES = {

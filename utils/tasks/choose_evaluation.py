@@ -14,16 +14,24 @@ from pathlib import Path
 import torch
 from easydict import EasyDict
 
-from coders.backends import backend_for, device_of
+from coders.backends import Backend, device_of
 from coders.scan import SCANS, Scan
 from utils.config import Notes, listed, required
 from utils.errors import RequestError
-from utils.tasks.models import ModelChoice
+from utils.tasks.models import SHIPPED_ARE_FROZEN, ModelChoice
 
 #: The name in `models` that stands for the shipped weights.
 SHIPPED_NAME = "shipped"
 RESULTS, REPORT = "results/evaluation.tsv", "out/evaluation"
 TIMING_SIZES = ["256x256", "512x768", "1024x1536"]
+#: Keys of other tasks that an evaluation does not follow, and why.
+NOT_FOLLOWED = {
+    "run_type": "orders says which scan orders are evaluated",
+    "decoder_method": "orders says which scan orders are evaluated",
+    "num_color_channels": "each image is coded by models of as many channels as it has",
+    "images_at_once": "num_workers says how many images are evaluated at a time",
+    "verify": "every file is decoded and compared",
+}
 
 
 def evaluate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
@@ -31,6 +39,7 @@ def evaluate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
     from utils.evaluation.codecs import CODECS, OURS
     from utils.tasks import evaluate
 
+    _say_what_is_ignored(config, notes)
     task = evaluate.EvaluateTask(
         sources=required(config, "test_data", "give the images to evaluate: folders, each of them a data set"),
         results=Path(config.results_path or RESULTS).expanduser(),
@@ -51,6 +60,15 @@ def evaluate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
     return partial(evaluate.run, task)
 
 
+def _say_what_is_ignored(config: EasyDict, notes: Notes) -> None:
+    ignored = {key: why for key, why in NOT_FOLLOWED.items() if key in config.given and config[key] is not None}
+    if config.models is not None and config.checkpoint_file is not None:
+        ignored["checkpoint_file"] = "models says which are evaluated"
+    if config.calibration_data is not None and not any(_model_choices(config)):
+        ignored["calibration_data"] = SHIPPED_ARE_FROZEN
+    notes += [f"key {key!r} is ignored: {why}" for key, why in ignored.items()]
+
+
 def _model_choices(config: EasyDict) -> tuple[tuple[str, ...], ...]:
     """Names of the files of each choice: each entry of `models` alone, else those of `checkpoint_file` together; none
     for the shipped ones."""
@@ -58,7 +76,7 @@ def _model_choices(config: EasyDict) -> tuple[tuple[str, ...], ...]:
     return tuple(() if choice == (SHIPPED_NAME,) else choice for choice in choices)
 
 
-def analyze_task(config: EasyDict, scan: Scan, models: ModelChoice) -> Callable[[], int]:
+def analyze_task(config: EasyDict, scan: Scan, models: ModelChoice, backend: Backend) -> Callable[[], int]:
     """Raises RequestError where a key is missing."""
     from utils.tasks import analyze
 
@@ -67,7 +85,7 @@ def analyze_task(config: EasyDict, scan: Scan, models: ModelChoice) -> Callable[
         target=Path(required(config, "output_path", "give a directory for the pictures and tables")).expanduser(),
         scan=scan,
         models=models,
-        backend=backend_for(device_of(config.device), config.num_threads),
+        backend=backend,
         device=device_of(config.device),
         block=config.block_size,
         pixel_limit=config.pixel_limit,

@@ -14,9 +14,10 @@ from easydict import EasyDict
 from coders.backends import device_of
 from models.description import ModelDescription
 from models.neighbourhood import CAUSAL_TAPS, DIAGONAL_TAPS
-from models.store import EXPERIMENTS, find_checkpoint
+from models.store import EXPERIMENTS
 from utils.config import Notes, listed, required, single
 from utils.errors import RequestError
+from utils.tasks.models import checkpoint_named
 
 #: What depends on `sampling`: side of a crop, crops or contexts of a step, steps between renewals of the pool.
 SAMPLING_DEFAULTS = {"crops": (16, 32, 1), "contexts": (256, 4096, 10)}
@@ -140,7 +141,7 @@ def validate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
     task = validate.ValidateTask(
         images=required(config, "valid_data", "give the validation images: a directory or a list"),
-        checkpoint=find_checkpoint(single(config, "checkpoint_file") or "model_best.pth.tar", config.exp_name),
+        checkpoint=checkpoint_named(single(config, "checkpoint_file") or "model_best.pth.tar", config.exp_name),
         patch=config.val_patch_size,
         device=device_of(config.device),
         threads=config.num_threads,

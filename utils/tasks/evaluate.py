@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from coders.container import PIXEL_LIMIT
 from coders.scan import SCANS
-from models.store import SHIPPED, SHIPPED_FILES, chosen_model, find_checkpoint
+from models.model_file import model_to_bytes
+from models.store import SHIPPED, SHIPPED_FILES
 from utils.evaluation.codecs import CODECS, OURS
 from utils.evaluation.machine import cores
 from utils.evaluation.plan import ModelFiles, Plan, names_of, rate_jobs, timing_jobs, unmeasured
@@ -20,7 +20,7 @@ from utils.evaluation.report import report_html
 from utils.evaluation.rows import Row, RowFile, read_rows
 from utils.evaluation.tables import shown_rows, tables_of
 from utils.files import write_whole
-from utils.tasks.models import freeze_on
+from utils.tasks.models import chosen_models
 from utils.tasks.report import complain, say
 
 
@@ -121,16 +121,19 @@ def _usable(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _model_files(names: tuple[str, ...], task: EvaluateTask) -> ModelFiles:
-    """Frozen model files of each order and number of channels."""
+    """Frozen model files of each order and number of channels; in the report's folder those kept nowhere else."""
     files: ModelFiles = {order: {} for order in SCANS}
     if not names:
         for (order, channels), shipped in SHIPPED_FILES.items():
             files[order][channels] = tuple(SHIPPED / file for file in shipped)
         return files
-    for name in names:
-        chosen = chosen_model(find_checkpoint(name, task.experiment), partial(freeze_on, sources=task.calibration))
+    for chosen in chosen_models(names, task.experiment, task.calibration, must_keep=False):
         say(str(chosen))
+        source = chosen.source
+        if chosen.unkept:
+            source = task.target / f"{chosen.model.name}.safetensors"
+            write_whole(source, model_to_bytes(chosen.model))
         for paths in files.values():
             channels = chosen.model.description.channels
-            paths[channels] = (*paths.get(channels, ()), chosen.source)
+            paths[channels] = (*paths.get(channels, ()), source)
     return files

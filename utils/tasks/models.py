@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from threading import RLock
 
 import numpy as np
@@ -23,6 +24,7 @@ from utils.tasks.report import say
 
 #: Up to so many models are announced with a line each.
 FEW_MODELS = 3
+SHIPPED_ARE_FROZEN = "the shipped models are frozen; give a checkpoint as checkpoint_file"
 
 
 @dataclass
@@ -30,27 +32,24 @@ class ModelChoice:
     """Models by scan order and channels. `checkpoints` (names or paths) replace the shipped ones where given.
 
     Where there are several of them, each image takes the one that suits it (see coders.model_choice). Several threads
-    may ask; a model is made and announced once.
+    may ask; a model is made and announced once. `must_keep`: what is frozen from a checkpoint must be kept beside it.
     """
 
     checkpoints: tuple[str, ...]
     experiment: str
     calibration: str | list[str] | None
     channels: int | None = None
+    must_keep: bool = True
     _known: dict = field(default_factory=dict)
     _lock: RLock = field(default_factory=RLock)
 
     def given(self) -> tuple[ChosenModel, ...]:
         """The models that `checkpoint_file` names, none where it names none."""
-        freezer = partial(freeze_on, sources=self.calibration)
 
         def find() -> tuple[ChosenModel, ...]:
-            paths = [find_checkpoint(name, self.experiment) for name in self.checkpoints]
-            found = tuple(chosen_model(path, freezer) for path in paths)
-            for chosen in found if self.calibration is not None else ():
-                if chosen.kept:
-                    say(f"calibration_data is ignored: {chosen.source} was frozen before; mode freeze makes another")
-            return found
+            if self.calibration is not None and not self.checkpoints:
+                say(f"calibration_data is ignored: {SHIPPED_ARE_FROZEN}")
+            return chosen_models(self.checkpoints, self.experiment, self.calibration, self.must_keep)
 
         return self._remember("given", find)
 
@@ -108,6 +107,28 @@ class ModelChoice:
                 for line in announced(new):
                     say(line)
             return self._known[key]
+
+
+def chosen_models(
+    names: tuple[str, ...], experiment: str, calibration: str | list[str] | None, must_keep: bool = True
+) -> tuple[ChosenModel, ...]:
+    """The models in the files that names mean, see models.store; says what is not as it was asked for."""
+    paths = [checkpoint_named(name, experiment) for name in names]
+    found = tuple(chosen_model(path, partial(freeze_on, sources=calibration), must_keep) for path in paths)
+    for chosen in found:
+        if calibration is not None and (chosen.kept or chosen.net is None):
+            say(f"calibration_data is ignored: {chosen.source} was frozen before; mode freeze makes another")
+        if chosen.unkept:
+            say(f"the frozen form of {chosen.source} is not kept: {chosen.unkept}")
+    return found
+
+
+def checkpoint_named(name: str, experiment: str) -> Path:
+    """The file that `checkpoint_file` means, see find_checkpoint; says which it is where it has another name."""
+    path = find_checkpoint(name, experiment)
+    if path.name != Path(name).name:
+        say(f"checkpoint_file {name!r} is not there; {path} is taken")
+    return path
 
 
 def announced(models: list[ChosenModel]) -> list[str]:
