@@ -259,6 +259,11 @@ class P59ImageFile(ImageFile.ImageFile):
             self.palette = ImagePalette.ImagePalette("RGB", container.palette)
         self.tile = []
 
+    @property
+    def metadata(self) -> tuple[tuple[bytes, bytes], ...]:
+        """(type, data) of the PNG chunks in the file."""
+        return self._container.metadata
+
     def load(self):
         if self._im is None:
             picture = _as_os_error(lambda: _decoded(self._container, (), _backend("auto", None)))

@@ -20,7 +20,7 @@ import numpy as np
 from coders.backends import Backend
 from coders.container import Reader, number
 from coders.placement import Placement, best_placement, turned, turned_back
-from coders.scan import LARGEST_SIDE, MOST_PIXELS, SCAN_OF_CODE, SCANS, Scan
+from coders.scan import SCAN_OF_CODE, SCANS, Scan, is_too_large
 from coders.side_information import adaptation_of_bytes, adaptation_to_bytes
 from models.adaptation import Adaptation, adapted
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
@@ -85,7 +85,7 @@ def network_coding(coding: int, data: bytes) -> Coding | None:
 def encode_rows(rows: np.ndarray, network: NetworkCoding, most: int) -> tuple[int, bytes] | None:
     """(coding, bytes) of rows (H, W, C) uint8; None where there is no model for them, they are too large for one, or
     `most` bytes cannot do."""
-    if rows.size * LEAST_BITS / 8 + FINGERPRINT_BYTES > most or _too_large(*rows.shape[:2]):
+    if rows.size * LEAST_BITS / 8 + FINGERPRINT_BYTES > most or is_too_large(*rows.shape[:2]):
         return None
     model = network.models(rows)
     if model is None:
@@ -120,10 +120,6 @@ def encode_rows_adapted(
     side = adaptation_to_bytes(adaptation, model.description)
     data = model.fingerprint[:FINGERPRINT_BYTES] + number(len(side)) + side + stream
     return _placed(ADAPTED + network.scan.code, placement, data)
-
-
-def _too_large(height: int, width: int) -> bool:
-    return max(height, width) > LARGEST_SIDE or height * width > MOST_PIXELS
 
 
 def _placed(coding: int, placement: Placement, data: bytes) -> tuple[int, bytes]:
@@ -161,7 +157,7 @@ def decode_rows(
         raise FormatError(
             f"a stream of {len(stream)} bytes cannot hold {shape[0]}x{shape[1]} pixels; get the file again"
         )
-    if _too_large(*shape[:2]):
+    if is_too_large(*shape[:2]):
         raise FormatError(f"{shape[0]}x{shape[1]} pixels are more than networks code; get the file again")
     model = find_model(fingerprint)
     if model.description.channels != shape[2] or model.fingerprint[:FINGERPRINT_BYTES] != fingerprint:

@@ -20,6 +20,11 @@ LARGEST_SIDE, MOST_PIXELS = 1 << 24, 1 << 36
 SUBSTITUTE: Tap = (-2, 1)
 
 
+def is_too_large(height: int, width: int) -> bool:
+    """Whether networks code no image of that size."""
+    return max(height, width) > LARGEST_SIDE or height * width > MOST_PIXELS
+
+
 @dataclass(frozen=True)
 class Scan:
     """One scan order. `row_delay` None means the image's width, which makes every step one pixel.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from coders.container import PIXEL_LIMIT
 from datasets.augmentation import Augmentation
 from datasets.builtin import calibration_photographs
 from datasets.image_set import ImageSet
@@ -20,7 +21,10 @@ SIDE = 512
 
 
 def calibration_images(
-    sources: str | list[str] | None, channels: int, augmentation: Augmentation | None = None
+    sources: str | list[str] | None,
+    channels: int,
+    augmentation: Augmentation | None = None,
+    pixel_limit: int = PIXEL_LIMIT,
 ) -> tuple[list[np.ndarray], dict[Path, str]]:
     """Images (H, W, channels) uint8 of the sources, or built-in photographs where they are None; and the files that
     cannot be used, each with the reason.
@@ -28,7 +32,9 @@ def calibration_images(
     With an `augmentation` a square crop of each, augmented, the same ones in every run: a network meets the kinds of
     images that it was trained on, which plain photographs may not show. Raises InputError where no file can be used.
     """
-    images, skipped = (calibration_photographs(channels), {}) if sources is None else _read(sources, channels)
+    images, skipped = (
+        (calibration_photographs(channels), {}) if sources is None else _read(sources, channels, pixel_limit)
+    )
     if augmentation is None:
         return images, skipped
     crops = [
@@ -38,9 +44,10 @@ def calibration_images(
     return crops, skipped
 
 
-def _read(sources: str | list[str], channels: int) -> tuple[list[np.ndarray], dict[Path, str]]:
+def _read(sources: str | list[str], channels: int, pixel_limit: int) -> tuple[list[np.ndarray], dict[Path, str]]:
     files = find_images(sources)
-    usable = ImageSet(files[:: max(1, len(files) // FEWEST)], channels, what="calibration image", cache_bytes=0)
+    spread = files[:: max(1, len(files) // FEWEST)]
+    usable = ImageSet(spread, channels, what="calibration image", cache_bytes=0, pixel_limit=pixel_limit)
     images = []
     for index in range(len(usable)):
         with suppress(InputError):  # it is then among those skipped

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from datasets.tiff import BITS_OF_SAMPLE, PALETTE, PLANES
 from utils.errors import InputError
 from utils.png_chunks import png_chunks, png_file
 
@@ -19,10 +20,8 @@ HELD = {"L": 8, "LA": 8, "RGB": 8, "RGBA": 8, "P": 8, "I;16": 16}
 #: Boxes of JPEG 2000 and AVIF files that hold boxes, and the bytes before the first of these.
 HOLDERS = dict.fromkeys((b"jp2h", b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl"), 0)
 HOLDERS |= {b"meta": 4, b"stsd": 8, b"av01": 78}
-#: TIFF's fields: bits of a sample, whether planes lie apart (2), palette.
-TIFF_BITS, TIFF_PLANES, TIFF_PALETTE = 258, 284, 320
 #: How a JPEG 2000 file's colour box says that an ICC profile follows.
-ICC_METHODS = (2, 3)
+ICC_METHODS = (b"\2", b"\3")
 #: What a JPEG 2000 codestream begins with: its SOC marker and that of the SIZ segment, which says the depths.
 CODESTREAM = b"\xff\x4f\xff\x51"
 XPM_COLOUR = re.compile(rb"\sc\s+#([0-9A-Fa-f]+)")
@@ -71,10 +70,10 @@ def _raw_bits(image: Image.Image) -> int:
 
 
 def _tiff_bits(image: Image.Image) -> int:
-    colours = image.tag_v2.get(TIFF_PALETTE, ()) if image.mode == "P" else ()
+    colours = image.tag_v2.get(PALETTE, ()) if image.mode == "P" else ()
     if any(colour % 256 not in (0, colour // 256) for colour in colours):  # not 8 bits, times 256 or 257
         return 16
-    return max(image.tag_v2.get(TIFF_BITS, (1,)))
+    return max(image.tag_v2.get(BITS_OF_SAMPLE, (1,)))
 
 
 def _ppm_bits(image: Image.Image) -> int:
@@ -159,7 +158,7 @@ def _boxes(content: bytes) -> Iterator[tuple[bytes, int]]:
 def jpeg2000_profile(content: bytes) -> bytes:
     """The ICC profile in a JPEG 2000 file, whose own first four bytes are its length; empty where there is none."""
     for kind, start in () if content.startswith(CODESTREAM) else _boxes(content):
-        if kind == b"colr" and content[start] in ICC_METHODS:
+        if kind == b"colr" and content[start : start + 1] in ICC_METHODS:
             profile = content[start + 3 :]
             return profile[: int.from_bytes(profile[:4])]
     return b""
@@ -185,7 +184,7 @@ def _tiff(image: Image.Image) -> np.ndarray:
     import imagecodecs
 
     samples = imagecodecs.tiff_decode(content_of(image))
-    planes_apart = samples.ndim == 3 and image.tag_v2.get(TIFF_PLANES) == 2
+    planes_apart = samples.ndim == 3 and image.tag_v2.get(PLANES) == 2
     return samples.transpose(1, 2, 0) if planes_apart else samples
 
 
@@ -194,7 +193,7 @@ def _jpeg2000(image: Image.Image) -> np.ndarray:
 
     content = bytearray(content_of(image))
     for kind, start in _boxes(content):
-        if kind == b"colr" and content[start] in ICC_METHODS:  # the library would convert the samples
+        if kind == b"colr" and content[start : start + 1] in ICC_METHODS:  # the library would convert the samples
             place = content.rindex(kind, 0, start)
             content[place : place + len(kind)] = b"free"
     return imagecodecs.jpeg2k_decode(bytes(content))

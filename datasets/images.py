@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from PIL import Image
 from coders.container import PIXEL_LIMIT
 from datasets.deep import bits_of
 from utils.errors import InputError, P59Error
-from utils.search import Found, search, search_named
+from utils.search import Found, files_below, search
 
 #: File endings taken for images when a directory is searched.
 IMAGE_ENDINGS = frozenset(
@@ -38,9 +37,7 @@ def find_images(sources: str | list[str]) -> list[Path]:
     for source in [sources] if isinstance(sources, str | Path) else sources:
         path = Path(source).expanduser()
         if path.is_dir():
-            below = search_named(path)
-            named = (file for file in below.files if file.suffix.lower() in IMAGE_ENDINGS)
-            inside = sorted([*(file for file in named if is_file(file)), *below.unreadable])
+            inside = files_below(path, IMAGE_ENDINGS)
             if not inside:
                 raise InputError(
                     f"no image in directory {str(path)!r}; known endings: {' '.join(sorted(IMAGE_ENDINGS))}"
@@ -55,15 +52,6 @@ def find_images(sources: str | list[str]) -> list[Path]:
     for file in found:
         once.setdefault(folders[file.parent] / file.name, file)
     return list(once.values())
-
-
-def is_file(path: Path) -> bool:
-    """Whether something in a directory is to be read: a file, or what cannot be looked at, as a link to nothing, which
-    the user shall know of."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return True
 
 
 def left_out(sources: str | list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from contextlib import suppress
 from typing import Any
 
 from PIL import Image
@@ -17,7 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from datasets.deep import content_of, jpeg2000_profile
 from datasets.tiff import exif_of_tiff
 from utils.errors import FormatError
-from utils.png_chunks import Chunk, image_chunks, png_chunks, png_file
+from utils.png_chunks import Chunk, chunks_before_samples, image_chunks, png_file
 
 #: Chunks that a file may carry; others are left out when it is read.
 KINDS = frozenset((b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"eXIf"))
@@ -46,11 +47,13 @@ PASSED_OVER = frozenset((b"cICP", b"mDCV", b"cLLI"))
 
 
 def passed_over(image: Image.Image) -> tuple[Chunk, ...]:
-    """Metadata that Pillow does not read of an opened file whose samples have not been loaded yet."""
+    """Metadata that Pillow does not read of an opened file that has not been loaded yet, or of a .p59 file."""
+    if image.format == "P59":
+        return tuple(chunk for chunk in image.metadata if chunk[0] in PASSED_OVER)
     if getattr(image, "fp", None) is None:
         return ()
     if image.format == "PNG":
-        return tuple(chunk for chunk in png_chunks(content_of(image)) if chunk[0] in PASSED_OVER)
+        return tuple(chunk for chunk in chunks_before_samples(image.fp) if chunk[0] in PASSED_OVER)
     profile = jpeg2000_profile(content_of(image)) if image.format == "JPEG2000" else b""
     return (_profile_chunk(profile),) if profile else ()
 
@@ -74,6 +77,24 @@ def metadata_of(image: Image.Image, more: tuple[Chunk, ...] = ()) -> tuple[Chunk
     if exif := _exif(image):
         chunks.append((b"eXIf", exif))
     return (*chunks, *_texts(image))
+
+
+def same_metadata(one: tuple[Chunk, ...], other: tuple[Chunk, ...]) -> bool:
+    """Whether two pictures' metadata say the same; another library may have compressed them to other bytes."""
+    return [_inflated(*chunk) for chunk in one] == [_inflated(*chunk) for chunk in other]
+
+
+def _inflated(kind: bytes, data: bytes) -> tuple[bytes, ...]:
+    """A chunk with its compressed part, if it has one, inflated: after the key, and in iTXt after its other fields."""
+    key, _, rest = data.partition(b"\0")
+    parts = (rest[:1], rest[1:])
+    if kind == b"iTXt":
+        language, translated, text = (*rest[2:].split(b"\0", 2), b"", b"")[:3]
+        parts = (rest[:2] + language + b"\0" + translated, text)
+    if kind in (b"iCCP", b"zTXt") or (kind == b"iTXt" and rest[:1] == b"\1"):
+        with suppress(zlib.error):
+            return kind, key, parts[0], zlib.decompress(parts[1])
+    return kind, data
 
 
 def _profile_chunk(profile: bytes) -> Chunk:
@@ -108,7 +129,8 @@ def _resolution(info: dict[str, Any]) -> bytes | None:
     if across == down or not (across > 0 and down > 0):
         return None
     scale = 1 if float(across).is_integer() and float(down).is_integer() else 10000
-    return struct.pack(">IIB", round(across * scale), round(down * scale), 0)
+    shape = round(across * scale), round(down * scale)
+    return struct.pack(">IIB", *shape, 0) if min(shape) >= 1 and max(shape) < 1 << 32 else None
 
 
 def _exif(image: Image.Image) -> bytes:

@@ -6,7 +6,9 @@ from PIL import Image
 
 from utils.errors import InputError
 
-BITS, PHOTOMETRIC, ORIENTATION, EXTRA_SAMPLES = 258, 262, 274, 338
+#: Fields: bits of a sample, what samples mean, how they are turned, whether planes lie apart (2), palette, channels
+#: besides colour.
+BITS_OF_SAMPLE, PHOTOMETRIC, ORIENTATION, PLANES, PALETTE, EXTRA_SAMPLES = 258, 262, 274, 284, 320, 338
 WHITE_IS_ZERO = 0
 #: Kinds of a channel besides colour: premultiplied alpha; alpha, also as one program numbers it.
 ASSOCIATED, ALPHA = 1, frozenset((2, 999))
@@ -26,7 +28,11 @@ def check_tiff(image: Image.Image) -> None:
     if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO and image.mode.startswith("I"):  # in other modes Pillow inverts them
         raise InputError("TIFF image of 16 bits has 0 for white; save it with 0 for black")
     extra = set(tags.get(EXTRA_SAMPLES, ())) - ALPHA
-    if extra == {ASSOCIATED} and max(tags.get(BITS, (1,))) <= 8 and image.getchannel("A").getextrema()[0] == 255:
+    if (
+        extra == {ASSOCIATED}
+        and max(tags.get(BITS_OF_SAMPLE, (1,))) <= 8
+        and image.getchannel("A").getextrema()[0] == 255
+    ):
         return  # divided by one
     if extra:
         raise InputError(

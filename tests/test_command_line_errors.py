@@ -261,7 +261,8 @@ def test_places_that_cannot_be_written(run, tmp_path, encoded):
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 def test_an_interrupt_amid_the_imports_ends_without_a_traceback():
     arguments = [sys.executable, "-X", "importtime", "main.py", str(CONFIGS / "validate.json"), "valid_data=missing"]
-    with subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True) as starting:
+    listening = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # whatever this process does
+    with subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True, **listening) as starting:
         for line in starting.stderr:
             if line.split()[-1] == "numpy._core":  # most of the others are still to come
                 break

@@ -16,6 +16,7 @@ from tests.training_cases import photograph, run, work
 __all__ = ["work"]  # a fixture
 
 
+@pytest.mark.skipif(os.name != "posix", reason="makes symbolic links")
 def test_a_file_that_several_sources_name_is_found_once(work):
     Path("train/sub").mkdir()
     Image.fromarray(photograph(9)).save("train/sub/9.png")

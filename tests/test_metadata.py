@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import imagecodecs
 import numpy as np
@@ -11,7 +12,8 @@ from PIL import Image
 
 import p59
 from coders.container import MOST_CHUNKS, Container
-from datasets.metadata import info_of
+from datasets.deep import jpeg2000_profile
+from datasets.metadata import info_of, same_metadata
 from datasets.pictures import picture_of, read_picture
 from datasets.png import png_of
 from tests.image_files import (
@@ -174,3 +176,50 @@ def test_restored_images_may_be_changed(tmp_path):
                 restored.load()[0, 0] = pixel
                 assert restored.getpixel((0, 0)) == pixel
         assert p59.decode(data).tobytes() == image.tobytes()
+
+
+def test_how_colours_are_shown_survives_being_coded_again(tmp_path):
+    """Pillow's `info` does not say it."""
+    path = tmp_path / "a.png"
+    path.write_bytes(with_chunk(pillow(COLOUR, dpi=(90, 90)), b"cICP", b"\x09\x10\x00\x01"))
+    (tmp_path / "a.p59").write_bytes(p59.encode(path))
+    again = Container.from_bytes(p59.encode(tmp_path / "a.p59"))
+    assert sorted(again.metadata) == sorted(read_picture(path).metadata)
+
+
+def test_shapes_of_pixels_that_cannot_be_told_are_left_out():
+    for shape in ((1234567.5, 1.0), (1e-9, 2.0), (0, 1), (1, 1)):
+        image = COLOUR.copy()
+        image.info["resolution"] = shape
+        assert picture_of(image).metadata == ()
+
+
+def test_boxes_of_jpeg_2000_without_a_profile():
+    content = imagecodecs.jpeg2k_encode(BYTES[:, :, :3], level=0)
+    for box in (b"", b"\0\0\0\x08colr", b"\0\0\0\x0bcolr\2\0\0"):
+        assert jpeg2000_profile(content + box) == b""
+
+
+def test_the_same_metadata_compressed_otherwise():
+    one = Container.from_bytes(p59.encode(_with_texts())).metadata
+    other = tuple((kind, _again(kind, data)) for kind, data in one)
+    assert one != other
+    assert same_metadata(one, other)
+    for number, (kind, data) in enumerate(one):
+        changed = (*one[:number], (kind, data[:-9] + b"123456789"), *one[number + 1 :])
+        assert not same_metadata(one, changed)
+    assert not same_metadata(one, one[1:])
+
+
+def _with_texts() -> Image.Image:
+    with Image.open(io.BytesIO(pillow(COLOUR, pnginfo=png_info(), icc_profile=b"profile" * 50))) as image:
+        image.load()
+        return image
+
+
+def _again(kind: bytes, data: bytes) -> bytes:
+    """A chunk's content, compressed less."""
+    place = data.find(b"\x78")
+    if kind not in (b"iCCP", b"zTXt") or place < 0:
+        return data
+    return data[:place] + zlib.compress(zlib.decompress(data[place:]), 1)

@@ -241,7 +241,7 @@ def test_errors_of_saving_are_oserrors():
 def test_images_too_long_for_networks_are_coded_plainly(monkeypatch):
     image = random_image(24, 31, kind="smooth")
     by_network = p59.encode(image)
-    monkeypatch.setattr("coders.network_rows.LARGEST_SIDE", 30)
+    monkeypatch.setattr("coders.scan.LARGEST_SIDE", 30)
     plainly = p59.encode(image, verify=True)
     assert len(plainly) > len(by_network)
     with pytest.raises(p59.FormatError, match="24x31 pixels"):

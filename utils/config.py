@@ -220,7 +220,7 @@ USED: dict[str, tuple[str, ...]] = {
     "tables": (*_TEST, "results_path", "output_path"),
     "freeze": (
         *("mode", "checkpoint_file", "exp_name", "calibration_data", "train_data", "frozen_path", "num_threads"),
-        *("noise", "resize", "sharpen", "half_colour"),
+        *("noise", "resize", "sharpen", "half_colour", "pixel_limit"),
     ),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import BinaryIO
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Longer image data is spread over several IDAT chunks.
@@ -19,6 +20,17 @@ def png_chunks(png: bytes) -> list[Chunk]:
         length, kind = struct.unpack_from(">I4s", png, position)
         chunks.append((kind, png[position + 8 : position + 8 + length]))
         position += 12 + length
+    return chunks
+
+
+def chunks_before_samples(file: BinaryIO) -> list[Chunk]:
+    """(type, data) of the chunks before the first IDAT of an opened PNG file, whose position stays as it is."""
+    place, chunks = file.tell(), []
+    file.seek(len(SIGNATURE))
+    while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+        data = file.read(int.from_bytes(head[:4]) + 4)
+        chunks.append((head[4:], data[:-4]))
+    file.seek(place)
     return chunks
 
 

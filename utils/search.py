@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,9 +44,23 @@ def search(directory: Path) -> Found:
     return found
 
 
-def search_named(directory: Path) -> Found:
-    """As `search`, of a directory that the user named. Raises InputError where it cannot be listed itself."""
+def files_below(directory: Path, endings: Collection[str]) -> list[Path]:
+    """Sorted, the files below a directory that the user named whose endings, in lower case, are among `endings`; and
+    the folders that cannot be listed, which fail when they are read.
+
+    Raises InputError where the directory cannot be listed itself.
+    """
     found = search(directory)
     if directory in found.unreadable:
         raise InputError(f"directory {str(directory)!r} cannot be listed; allow that, or name another one")
-    return found
+    named = (file for file in found.files if file.suffix.lower() in endings)
+    return sorted([*(file for file in named if _is_file(file)), *found.unreadable])
+
+
+def _is_file(path: Path) -> bool:
+    """Whether something in a directory is to be read: a file, or what cannot be looked at, as a link to nothing, which
+    the user shall know of."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True

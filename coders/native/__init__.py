@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 
 from coders import scan as scans
-from coders.scan import LARGEST_SIDE, MOST_PIXELS, Scan
+from coders.scan import Scan, is_too_large
 from models import fixed_mixture, fixed_tables, frozen, neighbourhood
 from models.frozen import FrozenModel
 from models.neighbourhood import WEST
@@ -156,7 +156,7 @@ def _checked(image: np.ndarray) -> np.ndarray:
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3:
         raise ValueError(f"image {image.shape} {image.dtype}: must be (H, W, C) uint8")
-    if max(image.shape[:2]) > LARGEST_SIDE or image.shape[0] * image.shape[1] > MOST_PIXELS:
+    if is_too_large(*image.shape[:2]):
         raise InputError(f"image of {image.shape[0]}x{image.shape[1]} pixels is too large for a network; cut it up")
     return np.ascontiguousarray(image)
 

@@ -9,6 +9,8 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from tqdm import tqdm
+
 from datasets.images import find_images, image_opened, measured_channels
 from models.model_file import read_model
 from utils.errors import InputError
@@ -107,21 +109,22 @@ def _channels(path: Path, pixel_limit: int) -> int:
 
 
 def unmeasured(jobs: Iterable[Job], rows: list[Row]) -> list[Job]:
-    """The jobs that no row is the result of: of the same key and, by the checksum, of the image that is now there.
+    """The jobs that no row is the result of: of the same key and, by the checksum, of the image that is now there, or
+    of one that cannot be read now.
 
     A row of ours may have any of the models that the channels of an image may ask for.
     """
     known = {row.key: row.pixels for row in current(rows) if row.ok}
     pixels: dict[tuple, str] = {}
     waiting = []
-    for job in jobs:
+    for job in tqdm(jobs, "looking for what is measured", unit="job", leave=False, disable=None):
         names = [names_of(paths) for paths in job.models.values()] or [""]
         keys = ((job.data_set, job.image, job.codec, job.variant, name, job.device, job.threads) for name in names)
         found = {known[key] for key in keys if key in known}
         image = (job.path, job.size)
         if found and image not in pixels:
             pixels[image] = pixels_of(job)
-        if not found or pixels[image] not in found:
+        if not found or pixels[image] not in (*found, ""):
             waiting.append(job)
     return waiting
 

@@ -125,12 +125,13 @@ def current(rows: list[Row]) -> list[Row]:
     These are rows of an image whose name now means another one, by its latest row, and failures before a model was
     known that do not happen any more.
     """
-    latest = {(row.data_set, row.image): row.pixels for row in rows}
+    latest = {(row.data_set, row.image): row.pixels for row in rows if row.pixels}
     good = {_case(row): place for place, row in enumerate(rows) if row.ok}
     return [
         row
         for place, row in enumerate(rows)
-        if row.pixels == latest[row.data_set, row.image] and (row.ok or row.model or good.get(_case(row), -1) < place)
+        if row.pixels in ("", latest.get((row.data_set, row.image)))
+        and (row.ok or row.model or good.get(_case(row), -1) < place)
     ]
 
 

@@ -151,6 +151,7 @@ def _freeze(config: EasyDict, notes: Notes) -> Callable[[], int]:
             target,
             config.calibration_data or config.train_data,
             {name: config[name] for name in CHANCES if name in config.given},
+            config.pixel_limit,
         ),
     )
 

@@ -11,13 +11,13 @@ from coders.backends import Backend
 from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture
 from coders.picture import Picture, same_picture
-from datasets.images import image_opened, is_file
+from datasets.images import image_opened
 from datasets.pictures import read_picture
 from datasets.png import png_of
 from utils.errors import FormatError, InputError, P59Error, RequestError
 from utils.files import write_whole
 from utils.png_chunks import SIGNATURE
-from utils.search import search_named
+from utils.search import files_below
 from utils.tasks.encode import ENDING, begins_as, coding_of, names_file, output_paths
 from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
@@ -104,11 +104,7 @@ def find_streams(source: Path) -> list[Path]:
     """
     if source.is_file():
         return [source]
-    found = []
-    if source.is_dir():
-        below = search_named(source)
-        named = (file for file in below.files if file.suffix.lower() == ENDING)
-        found = sorted([*(file for file in named if is_file(file)), *below.unreadable])
+    found = files_below(source, (ENDING,)) if source.is_dir() else []
     if not found:
         what = "holds no .p59 file" if source.is_dir() else "does not exist"
         raise InputError(f"bitstream_path {str(source)!r} {what}; give a .p59 file or a directory of them")

@@ -20,6 +20,7 @@ from coders.picture import Picture, same_picture
 from coders.planes import is_adapted
 from coders.scan import Scan
 from datasets.images import find_images, left_out
+from datasets.metadata import same_metadata
 from datasets.pictures import read_picture
 from utils.errors import FormatError, InputError, LosslessError, RequestError
 from utils.files import write_whole
@@ -92,7 +93,11 @@ def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, 
 def _holds(output: Path, picture: Picture) -> bool:
     """Whether a file is a .p59 of the picture: the same in everything, as far as checksums tell."""
     container = _container_in(output)
-    return container is not None and (container.pixels, container.metadata) == (picture.checksum, picture.metadata)
+    return (
+        container is not None
+        and container.pixels == picture.checksum
+        and same_metadata(container.metadata, picture.metadata)
+    )
 
 
 def _container_in(output: Path) -> Container | None:

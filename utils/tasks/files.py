@@ -83,9 +83,7 @@ def run_files(
                 else:
                     results.rows.append(result)
         except DiskFullError as error:
-            left = len(pairs) - len(results.rows) - len(results.failures) - results.skipped - 1
-            rest = f"; the run ends here, {left} files are left: skip_existing=true goes on with them"
-            failed(f"{error}{rest if left else ''}")
+            failed(f"{error}; the run ends here, skip_existing=true goes on with what is left")
         except KeyboardInterrupt:
             results.seconds = time.perf_counter() - started
             if results.rows or results.failures or results.skipped:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coders.container import PIXEL_LIMIT
 from models.checkpoint import network_of, read_checkpoint, settings_of
 from models.model_file import model_to_bytes, read_model
 from models.store import ChosenModel
@@ -25,6 +26,7 @@ class FreezeTask:
     target: Path
     calibration: str | list[str] | None = None
     settings: dict = field(default_factory=dict)
+    pixel_limit: int = PIXEL_LIMIT
 
 
 def run(task: FreezeTask) -> int:
@@ -32,7 +34,7 @@ def run(task: FreezeTask) -> int:
     before = _fingerprint(task.target)
     payload = read_checkpoint(task.checkpoint)
     net = network_of(payload, task.checkpoint)
-    model = freeze_on(net, settings_of(payload) | task.settings, task.calibration)
+    model = freeze_on(net, settings_of(payload) | task.settings, task.calibration, task.pixel_limit)
     if before is None:
         write_whole(task.target, model_to_bytes(model, {"provenance": f"frozen from {task.checkpoint.name}"}))
     elif before != model.fingerprint:

@@ -11,6 +11,7 @@ from threading import RLock
 import numpy as np
 
 from coders.backends import Backend
+from coders.container import PIXEL_LIMIT
 from coders.model_choice import best_model
 from coders.scan import Scan
 from datasets.augmentation import augmentation_of
@@ -147,10 +148,12 @@ def _with_channels(models: tuple[ChosenModel, ...], channels: int) -> tuple[Chos
     return tuple(chosen for chosen in models if chosen.model.description.channels == channels)
 
 
-def freeze_on(net: ContextNet, settings: dict, sources: str | list[str] | None) -> FrozenModel:
+def freeze_on(
+    net: ContextNet, settings: dict, sources: str | list[str] | None, pixel_limit: int = PIXEL_LIMIT
+) -> FrozenModel:
     """Freeze a network, calibrated on the sources' images, or built-in ones where they are None, changed as those were
     that a run of these settings trained it on."""
-    images, skipped = calibration_images(sources, net.description.channels, augmentation_of(settings))
+    images, skipped = calibration_images(sources, net.description.channels, augmentation_of(settings), pixel_limit)
     for path, reason in skipped.items():
         say(f"skipped calibration image {path}: {reason}")
     return freeze(net, images)

@@ -132,8 +132,8 @@ private:
         return true;
     }
 
-    // Work of the threads beside the caller.
-    void follow(int index, const std::atomic<bool>& stop) {
+    // Work of the threads beside the caller, who waits for it: it asks for no memory and throws nothing.
+    void follow(int index, const std::atomic<bool>& stop) noexcept {
         Patience patience;
         while (!stop.load(std::memory_order_relaxed)) {
             if (prepare_next(index))

@@ -236,7 +236,8 @@ struct Shares {
     int channels;
 
     void put(int64_t row, int64_t column, int channel, uint32_t interval) {
-        shares[((row - margin) * width + column - margin) * channels + channel] = (interval >> 16) + 1 - (interval & 0xFFFF);
+        const int64_t pixel = (row - margin) * width + column - margin;
+        shares[pixel * channels + channel] = (interval >> 16) + 1 - (interval & 0xFFFF);
     }
 };
 

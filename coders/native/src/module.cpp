@@ -61,8 +61,8 @@ nb::object measure_image(const PyModel& model, Array<uint8_t, 3> image, const Ta
     return owned_array(std::move(shares), image.shape(0), image.shape(1), image.shape(2));
 }
 
-nb::object measure_pieces_of_images(const PyModel& model, Array<uint8_t, 4> images, const Taps& taps, int west,
-                              std::optional<int64_t> row_delay, int64_t margin, int threads) {
+nb::object measure_images(const PyModel& model, Array<uint8_t, 4> images, const Taps& taps, int west,
+                          std::optional<int64_t> row_delay, int64_t margin, int threads) {
     const size_t count = images.shape(0), height = images.shape(1), width = images.shape(2), channels = images.shape(3);
     model.require_channels(channels);
     require(count >= 1, "images: there are none");
@@ -156,7 +156,7 @@ NB_MODULE(p59_native, module) {
              "threads"_a, "count"_a = false, "(image, seconds as in encode)")
         .def("measure", &measure_image, "image"_a, "taps"_a, "west"_a, "row_delay"_a.none(), "threads"_a,
              "c_high - c_low of every sub-pixel (H, W, C) uint32")
-        .def("measure_pieces", &measure_pieces_of_images, "images"_a, "taps"_a, "west"_a, "row_delay"_a.none(), "margin"_a,
+        .def("measure_pieces", &measure_images, "images"_a, "taps"_a, "west"_a, "row_delay"_a.none(), "margin"_a,
              "threads"_a,
              "The same of images (N, H, W, C) without `margin` pixels at each side, one image below the other");
     bind_steps(module, model);
