@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageFile, ImagePalette
@@ -25,7 +25,7 @@ from coders.image_codec import decode_picture, encode_picture
 from coders.model_choice import best_model
 from coders.picture import Picture, same_picture
 from coders.scan import SCANS
-from datasets.metadata import info_of
+from datasets.metadata import NAMES, XMP, info_of
 from datasets.pictures import image_of, picture_of, picture_of_samples, read_picture
 from models.fitting import MOST_STEPS, Fitting
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
@@ -149,25 +149,31 @@ def add_model(model: AnyModel) -> None:
     _models[added.fingerprint[:FINGERPRINT_BYTES]] = added
 
 
-def _picture(image: AnyImage, pixel_limit: int) -> Picture:
+def _picture(image: AnyImage | Picture, pixel_limit: int) -> Picture:
     if isinstance(image, str | os.PathLike):
         return read_picture(Path(image), pixel_limit)
-    if isinstance(image, np.ndarray) and image.dtype != bool:
+    if isinstance(image, Picture):
+        picture = image
+    elif isinstance(image, np.ndarray) and image.dtype != bool:
         picture = picture_of_samples(np.atleast_1d(image))
     else:
         if not isinstance(image, Image.Image | np.ndarray):
             raise InputError(f"image is a {type(image).__name__}; give a Pillow image, an array or a path")
         if isinstance(image, np.ndarray) and (image.ndim != 2 or not image.size):
             raise InputError(f"array {image.shape} of bool is no image; bilevel images are (H, W)")
-        try:
-            picture = picture_of(Image.fromarray(image) if isinstance(image, np.ndarray) else image)
-        except P59Error:
-            raise
-        except Exception as error:  # Pillow's plugins raise many types for files that are damaged
-            raise InputError(f"the image cannot be loaded ({error}); give one that Pillow reads") from error
+        picture = _picture_of(Image.fromarray(image) if isinstance(image, np.ndarray) else image)
     if picture.height * picture.width > pixel_limit:
         raise InputError(f"{picture.height}x{picture.width} pixels are more than the limit; raise pixel_limit")
     return picture
+
+
+def _picture_of(image: Image.Image, info: dict[str, Any] | None = None) -> Picture:
+    try:
+        return picture_of(image, info)
+    except P59Error:
+        raise
+    except Exception as error:  # Pillow's plugins raise many types for files that are damaged
+        raise InputError(f"the image cannot be loaded ({error}); give one that Pillow reads") from error
 
 
 def _picture_in(data: bytes, model: AnyModels | None, threads: int | None, device: str, pixel_limit: int) -> Picture:
@@ -182,7 +188,15 @@ def _decoded(container: Container, given: Sequence[FrozenModel], backend: Backen
         for one in given:
             if one.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
                 return one
-        return _models.get(fingerprint) or model_for_file(fingerprint, []).model
+        if fingerprint in _models:
+            return _models[fingerprint]
+        try:
+            return model_for_file(fingerprint, []).model
+        except ModelError as error:
+            raise ModelError(
+                f"coded with model {fingerprint[:8].hex()}, which is not among those given, added or shipped; give it "
+                "as model, or add it with p59.add_model"
+            ) from error
 
     return decode_picture(container, find, backend)
 
@@ -276,7 +290,15 @@ class P59ImageFile(ImageFile.ImageFile):
 
 #: Keywords of Pillow's `save`.
 ENCODING = frozenset(("order", "model", "threads", "device", "adapt_steps", "turn", "verify", "pixel_limit"))
-METADATA = frozenset(("icc_profile", "srgb", "gamma", "chromaticity", "dpi", "aspect", "exif", "xmp", "transparency"))
+METADATA = NAMES
+#: Other entries of `info` that say what one of METADATA says.
+REPLACED = {
+    "dpi": ("aspect", "resolution", "jfif_density"),
+    "aspect": ("dpi", "resolution", "jfif_density"),
+    "icc_profile": ("srgb",),
+    "srgb": ("icc_profile",),
+    "xmp": (XMP,),
+}
 
 
 def _accept(prefix: bytes) -> bool:
@@ -291,11 +313,9 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     exif = options.get("exif")
     if isinstance(exif, Image.Exif):
         options["exif"] = exif.tobytes()
-    before, image.info = image.info, {**image.info, **options}
-    try:
-        file.write(_as_os_error(partial(encode, image, **keywords)))
-    finally:
-        image.info = before
+    gone = {other for key in options for other in REPLACED.get(key, ())}
+    info = {key: value for key, value in image.info.items() if key not in gone} | options
+    file.write(_as_os_error(lambda: encode(_picture_of(image, info), **keywords)))
 
 
 def _as_os_error(action):

@@ -20,7 +20,8 @@ HELD = {"L": 8, "LA": 8, "RGB": 8, "RGBA": 8, "P": 8, "I;16": 16}
 #: Boxes of JPEG 2000 and AVIF files that hold boxes, and the bytes before the first of these.
 HOLDERS = dict.fromkeys((b"jp2h", b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl"), 0)
 HOLDERS |= {b"meta": 4, b"stsd": 8, b"av01": 78}
-#: How a JPEG 2000 file's colour box says that an ICC profile follows.
+#: How a JPEG 2000 file's colour box says that its samples are YCbCr, or that an ICC profile follows.
+YCBCR = struct.pack(">I", 18)
 ICC_METHODS = (b"\2", b"\3")
 #: What a JPEG 2000 codestream begins with: its SOC marker and that of the SIZ segment, which says the depths.
 CODESTREAM = b"\xff\x4f\xff\x51"
@@ -44,7 +45,7 @@ def deep_samples(image: Image.Image) -> np.ndarray | None:
     try:
         samples = READERS[image.format](image)
     except Exception as error:  # imagecodecs raises a type for each library beneath it
-        raise InputError(f"{name} cannot be read ({error}); {REMEDY}") from error
+        raise InputError(f"{name} cannot be read ({error}); get the file again, or {REMEDY}") from error
     channels = samples.shape[2:] if image.format == "PNG" else (len(image.getbands()),)  # PNG's LA is opened as RGBA
     if samples.dtype != np.uint16 or samples.ndim != 3 or samples.shape != (image.height, image.width, *channels):
         raise InputError(f"{name} is laid out as {samples.shape}; {REMEDY}")
@@ -54,7 +55,7 @@ def deep_samples(image: Image.Image) -> np.ndarray | None:
 def bits_of(image: Image.Image) -> int:
     """Bits of a sample, or of a palette's colours, as an opened file stores them; at most 8 where Pillow keeps all.
 
-    Raises InputError where a JPEG 2000 or AVIF file does not say.
+    Raises InputError where a JPEG 2000 or AVIF file does not say, or has samples that Pillow would change.
     """
     if image.format in ("ICO", "ICNS"):
         return _icon_bits(image)
@@ -125,6 +126,8 @@ def _jpeg2000_bits(image: Image.Image) -> int:
         for kind, start in _boxes(content):
             if kind == b"pclr":  # number of colours in two bytes, of columns in one, then a byte for each column
                 depths = content[start + 3 :][: int.from_bytes(content[start + 2 : start + 3])]
+            elif kind == b"colr" and content[start : start + 1] == b"\1" and content[start + 3 : start + 7] == YCBCR:
+                raise InputError("JPEG2000 image is stored as YCbCr, which becomes RGB by rounding; save it as RGB")
             elif kind == b"jp2c":
                 break
         else:
@@ -133,6 +136,8 @@ def _jpeg2000_bits(image: Image.Image) -> int:
     own = content[start + 42 : start + 42 + 3 * components : 3]
     if not content.startswith(CODESTREAM, start) or not 0 < components == len(own):
         raise _unknown(image)
+    if any(depth & 128 for depth in own + depths):
+        raise InputError("JPEG2000 image has signed samples; save it with unsigned ones")
     return max((depth & 127) + 1 for depth in own + depths)
 
 

@@ -38,6 +38,8 @@ PIXELS = {
 }
 XMP = "XML:com.adobe.xmp"
 INCH = 0.0254
+#: Entries of `info` that are no texts.
+NAMES = frozenset(("icc_profile", "srgb", "gamma", "chromaticity", "dpi", "aspect", "exif", "xmp", "transparency"))
 #: Entries of `info` that are no texts although they are strings.
 NO_TEXTS = frozenset(("compression", "xmp"))
 #: Characters of a text's key (PNG specification, section 11.3.3).
@@ -58,12 +60,23 @@ def passed_over(image: Image.Image) -> tuple[Chunk, ...]:
     return (_profile_chunk(profile),) if profile else ()
 
 
-def metadata_of(image: Image.Image, more: tuple[Chunk, ...] = ()) -> tuple[Chunk, ...]:
-    """The metadata of an opened image, with `more` of its file (see `passed_over`).
+def facts_of(image: Image.Image, info: dict[str, Any]) -> dict[str, Any]:
+    """The entries of an image's `info` that say something: texts of a PNG file may have the names of other entries."""
+    texts = image.format in ("PNG", "P59")
+    return {
+        key: value
+        for key, value in info.items()
+        if value is not None and not (texts and isinstance(value, str) and key in NAMES)
+    }
 
-    Raises ValueError, TypeError or struct.error where values make no sense.
+
+def metadata_of(image: Image.Image, info: dict[str, Any], more: tuple[Chunk, ...] = ()) -> tuple[Chunk, ...]:
+    """The metadata of an opened image, of which `info` are the facts (see `facts_of`), and `more` of its file (see
+    `passed_over`).
+
+    Raises ValueError, TypeError, ArithmeticError or struct.error where values make no sense.
     """
-    info, chunks = image.info, list(more)
+    chunks = list(more)
     if profile := info.get("icc_profile"):
         chunks.append(_profile_chunk(profile))
     elif info.get("srgb") is not None:
@@ -74,9 +87,9 @@ def metadata_of(image: Image.Image, more: tuple[Chunk, ...] = ()) -> tuple[Chunk
         chunks.append((b"cHRM", struct.pack(">8I", *(round(value * 100000) for value in chromaticity))))
     if resolution := _resolution(info):
         chunks.append((b"pHYs", resolution))
-    if exif := _exif(image):
+    if exif := _exif(image, info):
         chunks.append((b"eXIf", exif))
-    return (*chunks, *_texts(image))
+    return (*chunks, *_texts(image, info))
 
 
 def same_metadata(one: tuple[Chunk, ...], other: tuple[Chunk, ...]) -> bool:
@@ -119,6 +132,8 @@ def info_of(mode: str, palette: bytes, transparency: bytes | None, metadata: tup
 
 
 def _resolution(info: dict[str, Any]) -> bytes | None:
+    if info.get("dpi") == info.get("resolution") == (1, 1):  # how Pillow says that a TIFF file has none
+        return None
     if "dpi" in info:
         per_metre = [round(float(value) / INCH) for value in info["dpi"]]
         return struct.pack(">IIB", *per_metre, 1) if all(value > 0 for value in per_metre) else None
@@ -133,24 +148,26 @@ def _resolution(info: dict[str, Any]) -> bytes | None:
     return struct.pack(">IIB", *shape, 0) if min(shape) >= 1 and max(shape) < 1 << 32 else None
 
 
-def _exif(image: Image.Image) -> bytes:
-    exif = image.info.get("exif")
+def _exif(image: Image.Image, info: dict[str, Any]) -> bytes:
+    exif = info.get("exif")
     if exif is None:
+        if isinstance(image.info.get("xmp"), str):  # a text, among which `getexif` would look for bytes
+            return b""
         fields = image.getexif()
         exif = exif_of_tiff(fields) if isinstance(image, TiffImageFile) else fields.tobytes() if fields else b""
     return exif.removeprefix(b"Exif\0\0")
 
 
-def _texts(image: Image.Image) -> list[Chunk]:
+def _texts(image: Image.Image, info: dict[str, Any]) -> list[Chunk]:
     texts = PngInfo()
     own = getattr(image, "text", None)
     if isinstance(own, dict):
-        own = dict(own)
+        own = {key: text for key, text in own.items() if key in info or key in NAMES}
     elif image.format in (None, "P59"):  # other formats put their own strings there
-        own = {key: text for key, text in image.info.items() if isinstance(text, str) and key not in NO_TEXTS}
+        own = {key: text for key, text in info.items() if isinstance(text, str) and key not in NO_TEXTS}
     else:
         own = {}
-    xmp = image.info.get("xmp")
+    xmp = info.get("xmp")
     if xmp and XMP not in own:
         own[XMP] = iTXt(xmp.decode("utf-8") if isinstance(xmp, bytes) else xmp)
     for key, text in own.items():

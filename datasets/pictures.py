@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImagePalette
@@ -13,8 +14,8 @@ from coders.container import MODE_NAMED, MOST_CHUNKS, PIXEL_LIMIT
 from coders.picture import Picture
 from datasets.deep import deep_samples
 from datasets.images import image_opened
-from datasets.metadata import info_of, metadata_of, passed_over
-from datasets.tiff import check_tiff
+from datasets.metadata import facts_of, info_of, metadata_of, passed_over
+from datasets.whole import check_whole
 from utils.errors import FormatError, InputError
 from utils.png_chunks import Chunk
 
@@ -33,8 +34,8 @@ DIRECT_MODES = ("1", "L", "LA", "RGB", "RGBA", "P")
 WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 #: Levels of gray that Pillow scales to 0 to 255 in a PNG file, but not the transparent one; by its raw mode.
 FEW_LEVELS = {"L;2": 4, "L;4": 16}
-#: Formats whose files hold more than the image that Pillow reads of them without a word, and what that may be.
-PARTLY_READ = {"FITS": "further planes, scaled or signed samples", "PCD": "the image in larger sizes"}
+#: What metadata that make no sense may raise.
+NO_SENSE = (FormatError, ValueError, TypeError, LookupError, ArithmeticError, SyntaxError, OSError, struct.error)
 ALLOWED = "1, L, LA, P, RGB, RGBA and 16-bit gray or colour"
 
 
@@ -47,8 +48,8 @@ def read_picture(path: Path, pixel_limit: int = PIXEL_LIMIT) -> Picture:
         return picture_of(image)
 
 
-def picture_of(image: Image.Image) -> Picture:
-    """The picture of a Pillow image, with all bits of its file where it has not been loaded yet.
+def picture_of(image: Image.Image, info: dict[str, Any] | None = None) -> Picture:
+    """The picture of a Pillow image, with all bits of its file where it has not been loaded yet; `info` replaces its.
 
     Raises InputError where its mode is not coded or it has several frames, and whatever Pillow raises on loading.
     """
@@ -61,29 +62,24 @@ def picture_of(image: Image.Image) -> Picture:
         raise InputError(f"image mode {mode} is not coded, {ALLOWED} are; convert it first, for example to RGB")
     if not image.width or not image.height:
         raise InputError(f"image of {image.height}x{image.width} pixels holds nothing; give one with pixels")
-    if image.format in PARTLY_READ:
-        raise InputError(
-            f"{image.format} file may hold {PARTLY_READ[image.format]}; save what you need of it as PNG or TIFF"
-        )
-    if image.format == "TIFF":
-        check_tiff(image)
+    check_whole(image)
     more, deep = passed_over(image), deep_samples(image)
     if deep is not None:
-        return _with_facts(picture_of_samples(deep), image, more)
+        return _with_facts(picture_of_samples(deep), image, info, more)
     levels = FEW_LEVELS.get(image.tile[0].args, 256) if image.format == "PNG" and image.tile else 256
     image.load()
     if image.mode != mode:  # of a Macintosh icon, known only now
-        return picture_of(image)
+        return picture_of(image, info)
     samples = np.asarray(image)
     if mode in WIDE_MODES:
         if mode == "I" and (samples.min() < 0 or samples.max() > 65535):
             raise InputError(f"image has samples {samples.min()}..{samples.max()}, 0..65535 are coded; scale it first")
-        return _with_facts(picture_of_samples(samples.astype(np.uint16)), image, more)
+        return _with_facts(picture_of_samples(samples.astype(np.uint16)), image, info, more)
     samples = samples.astype(np.uint8, copy=False).reshape(image.height, image.width, -1)
     palette = b""
     if mode == "P":
         palette = bytes(image.getpalette("RGB") or b"")[:768].ljust(3 * (int(samples.max()) + 1), b"\0")
-    return _with_facts(Picture(MODE_NAMED[mode], samples, palette), image, more, levels)
+    return _with_facts(Picture(MODE_NAMED[mode], samples, palette), image, info, more, levels)
 
 
 def picture_of_samples(samples: np.ndarray) -> Picture:
@@ -126,15 +122,21 @@ def image_with_palette(indices: Image.Image, palette: bytes) -> Image.Image:
     return image
 
 
-def _with_facts(picture: Picture, image: Image.Image, more: tuple[Chunk, ...], levels: int = 256) -> Picture:
+def _with_facts(
+    picture: Picture, image: Image.Image, info: dict[str, Any] | None, more: tuple[Chunk, ...], levels: int = 256
+) -> Picture:
     """The picture with transparency and metadata of a Pillow image, whose file has so many levels of gray.
 
-    `more` is metadata that Pillow passes over. Raises InputError where they make no sense.
+    `info` replaces its own, `more` is metadata that Pillow passes over. Raises InputError where they make no sense.
     """
     try:
-        transparency, metadata = _transparency(image, levels), metadata_of(image, more)
+        info = facts_of(image, image.info if info is None else info)
+        transparency = _transparency(image, info, levels)
+        if transparency is not None and picture.palette:  # of colours that there are
+            transparency = transparency[: len(picture.palette) // 3] or None
+        metadata = metadata_of(image, info, more)
         info_of(picture.mode.name, picture.palette, transparency, metadata)
-    except (FormatError, ValueError, TypeError, KeyError, SyntaxError, OSError, struct.error) as error:
+    except NO_SENSE as error:
         raise InputError(
             f"the image's metadata cannot be read ({error.__cause__ or error}); remove it or save the image anew"
         ) from error
@@ -143,8 +145,8 @@ def _with_facts(picture: Picture, image: Image.Image, more: tuple[Chunk, ...], l
     return replace(picture, transparency=transparency, metadata=metadata)
 
 
-def _transparency(image: Image.Image, levels: int) -> bytes | None:
-    value = image.info.get("transparency")
+def _transparency(image: Image.Image, info: dict[str, Any], levels: int) -> bytes | None:
+    value = info.get("transparency")
     if image.mode == "P" and value is None and image.palette is not None and image.palette.mode == "RGBA":
         return bytes(image.getpalette("RGBA") or b"")[3::4]
     if value is None or image.mode in ("LA", "RGBA"):

@@ -19,7 +19,10 @@ def png_of(picture: Picture) -> bytes:
     rest = [chunk for chunk in rest if chunk[0] in (b"PLTE", b"IDAT", b"IEND")]
     metadata = [chunk for chunk in picture.metadata if chunk[0] in KINDS]
     first = next(number for number, chunk in enumerate(rest) if chunk[0] == b"IDAT")
-    transparency = [] if picture.transparency is None else [(b"tRNS", picture.transparency)]
+    opacities = picture.transparency
+    if opacities and picture.palette:  # files of before may have more of them than colours
+        opacities = opacities[: len(picture.palette) // 3]
+    transparency = [(b"tRNS", opacities)] if opacities else []
     return png_file([header, *metadata, *rest[:first], *transparency, *rest[first:]])
 
 

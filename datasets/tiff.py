@@ -9,7 +9,8 @@ from utils.errors import InputError
 #: Fields: bits of a sample, what samples mean, how they are turned, whether planes lie apart (2), palette, channels
 #: besides colour.
 BITS_OF_SAMPLE, PHOTOMETRIC, ORIENTATION, PLANES, PALETTE, EXTRA_SAMPLES = 258, 262, 274, 284, 320, 338
-WHITE_IS_ZERO = 0
+SAMPLE_FORMAT, DEPTH = 339, 32997
+WHITE_IS_ZERO, SIGNED = 0, 2
 #: Kinds of a channel besides colour: premultiplied alpha; alpha, also as one program numbers it.
 ASSOCIATED, ALPHA = 1, frozenset((2, 999))
 #: Fields that describe how samples are stored, those that `info` has, and layers; the rest is EXIF.
@@ -27,6 +28,10 @@ def check_tiff(image: Image.Image) -> None:
         raise InputError(f"TIFF image is stored turned (its tag Orientation is {tags[ORIENTATION]}); save it upright")
     if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO and image.mode.startswith("I"):  # in other modes Pillow inverts them
         raise InputError("TIFF image of 16 bits has 0 for white; save it with 0 for black")
+    if tags.get(DEPTH, 1) > 1:
+        raise InputError(f"TIFF image has {tags[DEPTH]} planes in depth; save each as an image of its own")
+    if SIGNED in tags.get(SAMPLE_FORMAT, ()) and not image.mode.startswith("I"):  # those are seen to be negative
+        raise InputError("TIFF image has signed samples of 8 bits; save it with unsigned ones")
     extra = set(tags.get(EXTRA_SAMPLES, ())) - ALPHA
     if (
         extra == {ASSOCIATED}
@@ -42,10 +47,12 @@ def check_tiff(image: Image.Image) -> None:
 
 def exif_of_tiff(fields: Image.Exif) -> bytes:
     """A TIFF file's fields that are metadata, as the content of PNG's eXIf chunk."""
-    layout = {field: fields[field] for field in LAYOUT.intersection(fields)}
+    layout, big = {field: fields[field] for field in LAYOUT.intersection(fields)}, fields.bigtiff
     for field in layout:
         del fields[field]
+    fields.bigtiff = False  # EXIF knows classic TIFF only
     try:
         return fields.tobytes() if fields else b""
     finally:  # they are the caller's
         fields.update(layout)
+        fields.bigtiff = big

@@ -10,6 +10,7 @@ Letters: N contexts, T taps, C channels, O rows and I columns of a layer, R prod
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,11 @@ FEW_PIXELS, MOST_FITTED = 1 << 14, 8
 SMALLEST_MEAN = 0.15
 
 
+#: In a process that was forked, PyTorch waits for its threads, which are the parent's.
+_forked: list[bool] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _forked.append(True))
+
 #: PyTorch's number of threads is the process's, and a GPU is full with one image: one is fitted at a time.
 _one_at_a_time = threading.Lock()
 
@@ -75,7 +81,7 @@ class Fitting:
         The same each time on the same machine and device with the same number of threads.
         Raises StoppedError, and P59Error where the device fails, DeviceMemoryError where its memory does not suffice.
         """
-        with _one_at_a_time, _threads(self.threads), torch.inference_mode(False), torch.enable_grad():
+        with _one_at_a_time, _threads(1 if _forked else self.threads), torch.inference_mode(False), torch.enable_grad():
             try:
                 return self._fit(image, model, taps)
             except RuntimeError as error:

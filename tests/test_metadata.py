@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import zlib
+from dataclasses import replace
 
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, PngImagePlugin
 
 import p59
 from coders.container import MOST_CHUNKS, Container
@@ -21,6 +22,7 @@ from tests.image_files import (
     WORDS,
     jpeg2000_with_profile,
     of,
+    palette_image,
     pillow,
     png_info,
     profile_swapping_red_and_blue,
@@ -223,3 +225,77 @@ def _again(kind: bytes, data: bytes) -> bytes:
     if kind not in (b"iCCP", b"zTXt") or place < 0:
         return data
     return data[:place] + zlib.compress(zlib.decompress(data[place:]), 1)
+
+
+def test_tags_of_bigtiff_come_back(tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff(BYTES[:, :, :3], bigtiff=True, photometric="rgb", description="hello"))
+    restored = p59.decode(p59.encode(tmp_path / "a.tif"))
+    assert restored.getexif()[270] == "hello"
+    assert restored.info["exif"].startswith((b"II*\0", b"MM\0*", b"Exif\0\0"))
+
+
+def test_no_resolution_is_none(tmp_path):
+    COLOUR.save(tmp_path / "a.tif")
+    with Image.open(tmp_path / "a.tif") as image:
+        copy = image.copy()
+    for image in (tmp_path / "a.tif", copy):
+        assert "dpi" not in p59.decode(p59.encode(image)).info
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_saving_replaces_what_an_image_says(tmp_path, again):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    texts = PngImagePlugin.PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", "<old/>")
+    texts.add_text("Title", "kept")
+    path = tmp_path / "a.png"
+    COLOUR.save(path, pnginfo=texts, dpi=(90, 90), icc_profile=profile)
+    if again:
+        with Image.open(path) as image:
+            image.save(tmp_path / "a.p59")
+        path = tmp_path / "a.p59"
+    expected = {"Title": "kept", "dpi": (90, 90), "icc_profile": profile, "XML:com.adobe.xmp": "<old/>"}
+    for options, changed in (
+        ({}, {}),
+        ({"xmp": b"<new/>"}, {"XML:com.adobe.xmp": "<new/>"}),
+        ({"xmp": None}, {"XML:com.adobe.xmp": None}),
+        ({"aspect": (2, 1)}, {"aspect": (2, 1), "dpi": None}),
+        ({"dpi": None}, {"dpi": None}),
+        ({"srgb": 1}, {"srgb": 1, "icc_profile": None}),
+        ({"icc_profile": None}, {"icc_profile": None}),
+    ):
+        with Image.open(path) as image:
+            before = dict(image.info)
+            image.save(tmp_path / "b.p59", **options)
+            assert image.info == before
+        with Image.open(tmp_path / "b.p59") as image:
+            found = {key: image.info.get(key) for key in expected | changed}
+        if found["dpi"]:
+            found["dpi"] = tuple(map(round, found["dpi"]))
+        assert found == expected | changed, options
+
+
+def test_texts_named_as_other_facts_are_texts(tmp_path):
+    texts = PngImagePlugin.PngInfo()
+    for key in ("gamma", "dpi", "xmp", "transparency"):
+        texts.add_text(key, "a text")
+    COLOUR.save(tmp_path / "a.png", pnginfo=texts)
+    picture = read_picture(tmp_path / "a.png")
+    assert [kind for kind, _ in picture.metadata] == [b"tEXt"] * 4
+    assert picture.transparency is None
+
+
+def test_infinite_numbers_are_metadata_that_cannot_be_read():
+    image = COLOUR.copy()
+    image.info["dpi"] = (float("inf"), 1)
+    with pytest.raises(InputError, match="metadata cannot be read"):
+        p59.encode(image)
+
+
+def test_opacities_of_colours_that_there_are(tmp_path):
+    """Not of others: PNG allows no more of them than colours."""
+    for opacities, expected in ((bytes(range(200)), bytes(range(9))), (b"", None), (b"\xff\0", b"\xff\0")):
+        (tmp_path / "a.png").write_bytes(with_chunk(pillow(palette_image(9)), b"tRNS", opacities))
+        picture = read_picture(tmp_path / "a.png")
+        assert picture.transparency == expected
+        assert dict(png_chunks(png_of(replace(picture, transparency=opacities)))).get(b"tRNS") == expected
