@@ -72,8 +72,9 @@ def encode(
 ) -> bytes:
     """The .p59 file of an image.
 
-    image       a Pillow image, an array (H, W) or (H, W, 1 to 4) of uint8 or uint16 (bool: bilevel), or a file's path.
-                Pillow reads 16-bit colour as 8 bits: give such a file's path, or its image not yet loaded
+    image       a Pillow image, an array (H, W) or (H, W, 1 to 4) of uint8 or uint16 (bool: bilevel), or a file's path,
+                which may be a .p59 file. Pillow reads 16-bit colour as 8 bits: give such a file's path, or its image
+                not yet loaded
     order       sequential, wavefront or diagonal
     model       a frozen model or its file, used for as many channels as it codes; the rest, and the default: shipped.
                 Of several the image takes the one that codes it best
@@ -92,7 +93,10 @@ def encode(
     pixel_limit = whole_number("pixel_limit", pixel_limit, 1)
     turn, verify = flag("turn", turn), flag("verify", verify)
     given, backend = _given(model), _backend(device, threads)
-    picture = _picture(image, pixel_limit)
+    if isinstance(image, str | os.PathLike) and _begins_as_p59(image):
+        picture = _decoded(Container.from_bytes(Path(image).read_bytes(), pixel_limit), given, backend)
+    else:
+        picture = _picture(image, pixel_limit)
 
     def network(rows: np.ndarray) -> FrozenModel:
         channels = rows.shape[2]
@@ -299,6 +303,14 @@ REPLACED = {
     "srgb": ("icc_profile",),
     "xmp": (XMP,),
 }
+
+
+def _begins_as_p59(path: str | os.PathLike) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return _accept(file.read(len(MAGIC)))
+    except (OSError, ValueError):  # told where it is read as an image
+        return False
 
 
 def _accept(prefix: bytes) -> bool:

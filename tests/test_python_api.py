@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -239,6 +240,19 @@ def test_errors_of_saving_are_oserrors():
         saved(Image.new("CMYK", (2, 2)))
     with pytest.raises(OSError, match="spiral"):
         saved(Image.new("L", (2, 2)), order="spiral")
+
+
+def test_a_p59_file_may_be_encoded_again(tmp_path):
+    """With everything it holds, 16-bit colour too."""
+    deep = noise(9, 14, 3, kind=np.uint16)
+    (tmp_path / "deep.png").write_bytes(png_of(replace(picture_of_samples(deep), metadata=((b"cICP", b"1234"),))))
+    (tmp_path / "deep.p59").write_bytes(p59.encode(tmp_path / "deep.png"))
+    again = p59.encode(tmp_path / "deep.p59", order="diagonal")
+    assert np.array_equal(p59.decode_array(again), deep)
+    assert Container.from_bytes(again).metadata == ((b"cICP", b"1234"),)
+    (tmp_path / "deep.p59").write_bytes(again[:-1])
+    with pytest.raises(p59.FormatError, match="damaged"):
+        p59.encode(tmp_path / "deep.p59")
 
 
 def test_images_too_long_for_networks_are_coded_plainly(monkeypatch):
