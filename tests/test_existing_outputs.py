@@ -1,0 +1,111 @@
+"""Outputs that exist: skipped, replaced or refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.command_line_cases import encoded, files_in, load, photograph, run, save
+
+__all__ = ["encoded", "run"]  # fixtures
+
+
+def test_skip_existing(run, tmp_path):
+    save(tmp_path / "photos/a.png", photograph(16, 16))
+    save(tmp_path / "photos/b.png", photograph(16, 16, 1))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.p59").write_bytes(b"mine")
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out", skip_existing="true") == 1
+    run.says_once("photos/a.png", "does not hold this image")
+    assert (tmp_path / "out/a.p59").read_bytes() == b"mine"
+    assert (tmp_path / "out/b.p59").is_file()
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out", overwrite="true") == 0
+    assert (tmp_path / "out/a.p59").read_bytes() != b"mine"
+    (tmp_path / "restored").mkdir()
+    (tmp_path / "restored/b.png").write_bytes(b"mine")
+    assert run("decode.json", bitstream_path="out", output_path="restored", skip_existing="true") == 1
+    run.says_once("out/b.p59", "another picture")
+    assert (tmp_path / "restored/b.png").read_bytes() == b"mine"
+    (tmp_path / "restored/b.png").unlink()
+    assert run("decode.json", bitstream_path="out", output_path="restored", skip_existing="true") == 0
+    assert "1 outputs exist and were left as they are, not compared with their inputs" in run.out
+
+
+def nothing_of(data: bytes) -> bytes:
+    return b""
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [nothing_of, cut, flipped])
+def test_damaged_outputs_are_not_taken_for_done(run, tmp_path, damage):
+    """Empty, cut short or changed ones; another whole image's stay."""
+    for name, seed in (("a.png", 0), ("b.png", 1)):
+        save(tmp_path / "photos" / name, photograph(40, 48, seed))
+    whole = {}
+    for config, source, target, names in (
+        ("encode_wavefront.json", "test_data", "bitstream_path", ("photos", "out", "a.p59", "b.p59")),
+        ("decode.json", "bitstream_path", "output_path", ("out", "back", "a.png", "b.png")),
+    ):
+        request = {source: names[0], target: names[1]}
+        assert run(config, **request) == 0
+        first, second = (tmp_path / names[1] / name for name in names[2:])
+        whole[first], other = first.read_bytes(), second.read_bytes()
+        first.write_bytes(damage(whole[first]))
+        second.write_bytes(whole[first])
+        assert run(config, **request, skip_existing="true") == 0
+        assert f"{names[1]}/{names[2]} is damaged" in run.out
+        assert "1 outputs exist" in run.out
+        assert first.read_bytes() == whole[first]
+        assert second.read_bytes() == whole[first], "it was not compared"
+        second.write_bytes(other)
+
+
+def test_a_file_with_other_metadata_is_another_file(run, tmp_path):
+    image = Image.fromarray(photograph(16, 16))
+    image.save(tmp_path / "a.png", dpi=(72, 72))
+    request = {"test_data": "a.png", "bitstream_path": "out/"}
+    assert run("encode_wavefront.json", **request) == 0
+    before = (tmp_path / "out/a.p59").read_bytes()
+    image.save(tmp_path / "a.png", dpi=(300, 300))
+    assert run("encode_wavefront.json", **request) == 1
+    run.says_once("out/a.p59", "metadata", "overwrite=true")
+    assert (tmp_path / "out/a.p59").read_bytes() == before
+    assert run("encode_wavefront.json", **request, overwrite="true") == 0
+    assert run("encode_wavefront.json", **request) == 0, "the same metadata"
+
+
+def test_only_files_of_the_same_image_are_replaced(run, tmp_path):
+    """Two folders whose images have the same names, encoded into one; and images restored beside others."""
+    for folder, seed in (("trip1", 0), ("trip2", 1)):
+        save(tmp_path / folder / "a.png", photograph(40, 48, seed))
+    save(tmp_path / "trip2/b.png", photograph(40, 48, 2))
+    assert run("encode_wavefront.json", test_data="trip1", bitstream_path="out") == 0
+    before = (tmp_path / "out/a.p59").read_bytes()
+    assert run("encode_diagonal.json", test_data="trip1", bitstream_path="out") == 0, "the same image in another order"
+    other_order = (tmp_path / "out/a.p59").read_bytes()
+    assert other_order != before
+    assert run("encode_wavefront.json", test_data="trip2", bitstream_path="out") == 1
+    run.says_once("a.p59", "does not hold this image", "overwrite=true")
+    assert files_in(tmp_path / "out") == ["a.p59", "b.p59"], "the others are done"
+    assert (tmp_path / "out/a.p59").read_bytes() == other_order
+
+    same, other = (tmp_path / "trip1/a.png").read_bytes(), (tmp_path / "trip2/a.png").read_bytes()
+    assert run("decode.json", bitstream_path="out/a.p59", output_path="trip1") == 0
+    assert (tmp_path / "trip1/a.png").read_bytes() == same, "it stays as it is"
+    assert run("decode.json", bitstream_path="out/a.p59", output_path="trip2") == 1
+    run.says_once("a.png", "another picture", "overwrite=true")
+    assert (tmp_path / "trip2/a.png").read_bytes() == other
+    (tmp_path / "trip2/b.png").write_bytes(b"no image")
+    assert run("decode.json", bitstream_path="out/b.p59", output_path="trip2") == 1
+    assert (tmp_path / "trip2/b.png").read_bytes() == b"no image"
+    assert run("decode.json", bitstream_path="out", output_path="trip2", overwrite="true") == 0
+    np.testing.assert_array_equal(load(tmp_path / "trip2/a.png"), photograph(40, 48, 0))
