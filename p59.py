@@ -12,12 +12,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageFile, ImagePalette
+from PIL import Image
 
 from coders.backends import Backend, backend_for, device_of
 from coders.container import MAGIC, PIXEL_LIMIT, Container
@@ -25,8 +24,8 @@ from coders.image_codec import decode_picture, encode_picture
 from coders.model_choice import best_model
 from coders.picture import Picture, same_picture
 from coders.scan import SCANS
-from datasets.metadata import NAMES, XMP, info_of
-from datasets.pictures import image_of, picture_of, picture_of_samples, read_picture
+from datasets.pictures import image_of, loaded_picture, picture_of_samples, read_picture
+from datasets.pillow_plugin import is_p59, register
 from models.fitting import MOST_STEPS, Fitting
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import read_model
@@ -165,19 +164,10 @@ def _picture(image: AnyImage | Picture, pixel_limit: int) -> Picture:
             raise InputError(f"image is a {type(image).__name__}; give a Pillow image, an array or a path")
         if isinstance(image, np.ndarray) and (image.ndim != 2 or not image.size):
             raise InputError(f"array {image.shape} of bool is no image; bilevel images are (H, W)")
-        picture = _picture_of(Image.fromarray(image) if isinstance(image, np.ndarray) else image)
+        picture = loaded_picture(Image.fromarray(image) if isinstance(image, np.ndarray) else image)
     if picture.height * picture.width > pixel_limit:
         raise InputError(f"{picture.height}x{picture.width} pixels are more than the limit; raise pixel_limit")
     return picture
-
-
-def _picture_of(image: Image.Image, info: dict[str, Any] | None = None) -> Picture:
-    try:
-        return picture_of(image, info)
-    except P59Error:
-        raise
-    except Exception as error:  # Pillow's plugins raise many types for files that are damaged
-        raise InputError(f"the image cannot be loaded ({error}); give one that Pillow reads") from error
 
 
 def _picture_in(data: bytes, model: AnyModels | None, threads: int | None, device: str, pixel_limit: int) -> Picture:
@@ -254,90 +244,12 @@ def _gpu_backend(device: str, threads: int | None) -> Backend:
     return backend_for(device, threads)
 
 
-class P59ImageFile(ImageFile.ImageFile):
-    """Pillow's view of a .p59 file: size, mode and info are known when it is opened, samples decoded when first used.
-
-    Raises OSError, as Pillow's own plugins do, where the file or its model cannot be used.
-    """
-
-    format = "P59"
-    format_description = "P59 learned lossless image"
-
-    def _open(self) -> None:
-        data = self.fp.read()
-        if not _accept(data):
-            raise SyntaxError("not a P59 file")
-        self._container = container = _as_os_error(partial(Container.from_bytes, data, PIXEL_LIMIT))
-        if container.mode.wide and container.mode.name != "I;16":
-            raise OSError(f"Pillow has no mode for {container.mode.name}; use p59.decode_array")
-        self._mode, self._size = container.mode.name, (container.width, container.height)
-        facts = (self.mode, container.palette, container.transparency, container.metadata)
-        self.info.update(_as_os_error(partial(info_of, *facts)))
-        if container.palette:
-            self.palette = ImagePalette.ImagePalette("RGB", container.palette)
-        self.tile = []
-
-    @property
-    def metadata(self) -> tuple[tuple[bytes, bytes], ...]:
-        """(type, data) of the PNG chunks in the file."""
-        return self._container.metadata
-
-    def load(self):
-        if self._im is None:
-            picture = _as_os_error(lambda: _decoded(self._container, (), _backend("auto", None)))
-            self.im, self.readonly = image_of(picture).im, 0
-            if self.fp is not None and self._exclusive_fp:  # as Pillow does once all is loaded
-                self.fp.close()
-            self.fp = None
-        return Image.Image.load(self)
-
-
-#: Keywords of Pillow's `save`.
-ENCODING = frozenset(("order", "model", "threads", "device", "adapt_steps", "turn", "verify", "pixel_limit"))
-METADATA = NAMES
-#: Other entries of `info` that say what one of METADATA says.
-REPLACED = {
-    "dpi": ("aspect", "resolution", "jfif_density"),
-    "aspect": ("dpi", "resolution", "jfif_density"),
-    "icc_profile": ("srgb",),
-    "srgb": ("icc_profile",),
-    "xmp": (XMP,),
-}
-
-
 def _begins_as_p59(path: str | os.PathLike) -> bool:
     try:
         with open(path, "rb") as file:
-            return _accept(file.read(len(MAGIC)))
+            return is_p59(file.read(len(MAGIC)))
     except (OSError, ValueError):  # told where it is read as an image
         return False
 
 
-def _accept(prefix: bytes) -> bool:
-    return prefix[: len(MAGIC)] == MAGIC
-
-
-def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """Pillow's save. Keywords: those of `encode`, and METADATA, which replaces entries of `info`. Others are for other
-    formats."""
-    keywords = {key: value for key, value in image.encoderinfo.items() if key in ENCODING}
-    options = {key: value for key, value in image.encoderinfo.items() if key in METADATA}
-    exif = options.get("exif")
-    if isinstance(exif, Image.Exif):
-        options["exif"] = exif.tobytes()
-    gone = {other for key in options for other in REPLACED.get(key, ())}
-    info = {key: value for key, value in image.info.items() if key not in gone} | options
-    file.write(_as_os_error(lambda: encode(_picture_of(image, info), **keywords)))
-
-
-def _as_os_error(action):
-    try:
-        return action()
-    except P59Error as error:
-        raise OSError(str(error)) from error
-
-
-Image.register_open(P59ImageFile.format, P59ImageFile, _accept)
-Image.register_save(P59ImageFile.format, _save)
-Image.register_extension(P59ImageFile.format, ".p59")
-Image.register_mime(P59ImageFile.format, "image/x-p59")
+register(lambda container: _decoded(container, (), _backend("auto", None)), encode)

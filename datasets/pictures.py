@@ -16,7 +16,7 @@ from datasets.deep import deep_samples
 from datasets.images import image_opened
 from datasets.metadata import facts_of, info_of, metadata_of, passed_over
 from datasets.whole import check_whole
-from utils.errors import FormatError, InputError
+from utils.errors import FormatError, InputError, P59Error
 from utils.png_chunks import Chunk
 
 #: Array (channels, dtype) -> mode.
@@ -80,6 +80,16 @@ def picture_of(image: Image.Image, info: dict[str, Any] | None = None) -> Pictur
     if mode == "P":
         palette = bytes(image.getpalette("RGB") or b"")[:768].ljust(3 * (int(samples.max()) + 1), b"\0")
     return _with_facts(Picture(MODE_NAMED[mode], samples, palette), image, info, more, levels)
+
+
+def loaded_picture(image: Image.Image, info: dict[str, Any] | None = None) -> Picture:
+    """The same, but whatever Pillow raises becomes an InputError too."""
+    try:
+        return picture_of(image, info)
+    except P59Error:
+        raise
+    except Exception as error:  # Pillow's plugins raise many types for files that are damaged
+        raise InputError(f"the image cannot be loaded ({error}); give one that Pillow reads") from error
 
 
 def picture_of_samples(samples: np.ndarray) -> Picture:
