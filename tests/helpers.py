@@ -174,3 +174,15 @@ def unadapted(model: FrozenModel, products: int = 0) -> Adaptation:
 def decode_image(container: Container, model: FrozenModel, backend: Backend) -> np.ndarray:
     """The samples (H, W, C) of a parsed file, coded with this model or plainly."""
     return decode_picture(container, lambda _: model, backend).samples
+
+
+def interrupt_reading(monkeypatch, task, name: str) -> None:
+    """Ctrl-C where the module of a task reads the image of that name."""
+    read = task.read_samples
+
+    def interrupted(path, limit):
+        if path.name == name:
+            raise KeyboardInterrupt
+        return read(path, limit)
+
+    monkeypatch.setattr(task, "read_samples", interrupted)

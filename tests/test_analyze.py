@@ -16,7 +16,7 @@ from coders.codec import measure_stream
 from coders.recorder import record
 from coders.scan import SCANS, WAVEFRONT
 from models.fixed_mixture import cdf_points
-from tests.helpers import ROOT, TINY, random_frozen, random_image
+from tests.helpers import ROOT, TINY, interrupt_reading, random_frozen, random_image
 from utils.analysis import regions_of, residual_image
 from utils.tasks import analyze
 
@@ -121,14 +121,7 @@ def test_an_interrupt_names_the_failures_until_then(tmp_path, capsys, monkeypatc
     for number in (1, 2):
         Image.fromarray(random_image(4, 4)).save(tmp_path / "in" / f"{number}.png")
 
-    read = analyze.read_samples
-
-    def interrupted(path, limit):
-        if path.name == "2.png":
-            raise KeyboardInterrupt
-        return read(path, limit)
-
-    monkeypatch.setattr(analyze, "read_samples", interrupted)
+    interrupt_reading(monkeypatch, analyze, "2.png")
     arguments = [f"test_data={tmp_path / 'in'}", f"output_path={tmp_path / 'out'}"]
     assert command_line.main([CONFIG, *arguments]) == command_line.INTERRUPTED
     printed = capsys.readouterr()

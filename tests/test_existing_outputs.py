@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from coders.container import Container
 from tests.command_line_cases import encoded, files_in, load, photograph, run, save
 
 __all__ = ["encoded", "run"]  # fixtures
@@ -109,3 +113,19 @@ def test_only_files_of_the_same_image_are_replaced(run, tmp_path):
     assert (tmp_path / "trip2/b.png").read_bytes() == b"no image"
     assert run("decode.json", bitstream_path="out", output_path="trip2", overwrite="true") == 0
     np.testing.assert_array_equal(load(tmp_path / "trip2/a.png"), photograph(40, 48, 0))
+
+
+def test_profiles_compressed_otherwise_are_the_same(run, tmp_path):
+    """As another release of a library may do."""
+    profile = b"profile" * 50
+    Image.fromarray(photograph(16, 16)).save(tmp_path / "a.png", icc_profile=profile)
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out") == 0
+    container = Container.from_bytes((tmp_path / "out/a.p59").read_bytes())
+    stored = b"iCCP" + b"ICC Profile\0\0" + zlib.compress(profile, 0)
+    chunks = tuple((kind, stored if data[:4] == b"iCCP" else data) for kind, data in container.chunks)
+    assert chunks != container.chunks
+    (tmp_path / "out/a.p59").write_bytes(replace(container, chunks=chunks).to_bytes())
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out") == 0
+    (tmp_path / "out/a.p59").write_bytes(replace(container, chunks=chunks).to_bytes())
+    for _ in range(2):
+        assert run("decode.json", bitstream_path="out", output_path="restored") == 0

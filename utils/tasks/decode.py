@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from coders.container import PIXEL_LIMIT, Container
 from coders.image_codec import decode_picture
 from coders.picture import Picture, same_picture
 from datasets.images import image_opened
+from datasets.metadata import same_metadata
 from datasets.pictures import read_picture
 from datasets.png import png_of
 from utils.errors import FormatError, InputError, P59Error, RequestError
@@ -82,9 +83,11 @@ def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, 
 def _holds(output: Path, picture: Picture, pixel_limit: int) -> bool:
     """Whether an image file is the picture in everything that P59 keeps."""
     try:
-        return same_picture(read_picture(output, pixel_limit), picture)
+        found = read_picture(output, pixel_limit)
     except P59Error:
         return False
+    alike = replace(found, metadata=picture.metadata)  # which may be compressed otherwise
+    return same_picture(alike, picture) and same_metadata(found.metadata, picture.metadata)
 
 
 def _is_whole(output: Path) -> bool:
