@@ -11,8 +11,9 @@ if __name__ == "__main__" and ASKED_TO_STOP is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # an exception amid the imports would be told as their failure
 
 # ruff: noqa: E402
-from utils.config import key_help, read_config
+from utils.config import read_config
 from utils.errors import P59Error, RequestError
+from utils.keys import key_help
 from utils.stopping import Terminated
 from utils.tasks.choose import task_of
 from utils.tasks.report import all_said, complain, say

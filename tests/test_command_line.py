@@ -11,8 +11,9 @@ from easydict import EasyDict
 from models.model_file import read_model
 from models.store import SHIPPED, frozen_path_of
 from tests.command_line_cases import CONFIGS, ENCODE, checkpoint, encoded, files_in, load, photograph, run, save
-from tests.helpers import random_image
-from utils.config import CODEC_NAMES, read_config, unused
+from tests.helpers import interrupt_reading, random_image
+from utils.config import read_config, unused
+from utils.keys import CODEC_NAMES
 from utils.tasks import choose, measure
 from utils.tasks.report import table
 
@@ -71,14 +72,7 @@ def test_an_interrupted_measurement_shows_what_was_measured(run, tmp_path, monke
     for number in range(3):
         save(tmp_path / f"photos/{number}.png", photograph(16, 16, number))
     (tmp_path / "photos/0.png").write_bytes(b"no image")
-    read = measure.read_samples
-
-    def interrupted(path, limit):
-        if path.name == "2.png":
-            raise KeyboardInterrupt
-        return read(path, limit)
-
-    monkeypatch.setattr(measure, "read_samples", interrupted)
+    interrupt_reading(monkeypatch, measure, "2.png")
     assert run("measure.json", test_data="photos") == 130
     assert "mean of 1 " in run.out
     assert "1.png" in run.out

@@ -17,7 +17,7 @@ from models.model_file import read_model
 from models.store import SHIPPED
 from tests.command_line_cases import CONFIGS, checkpoint, encoded, files_in, load, other_model, photograph, run, save
 from tests.helpers import ROOT
-from utils.config import KEYS
+from utils.keys import KEYS
 
 __all__ = ["encoded", "other_model", "run"]  # fixtures
 
