@@ -30,7 +30,7 @@ from models.fitting import MOST_STEPS, Fitting
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import read_model
 from models.store import model_for_file, shipped_models
-from utils.arguments import flag, whole_number
+from utils.arguments import MOST_THREADS, flag, whole_number
 from utils.errors import FormatError, InputError, LosslessError, ModelError, P59Error, RequestError
 
 __all__ = [
@@ -49,9 +49,6 @@ __all__ = [
 AnyImage = Image.Image | np.ndarray | str | os.PathLike
 AnyModel = FrozenModel | str | os.PathLike
 AnyModels = AnyModel | Sequence[AnyModel]
-
-#: Threads that may be asked for, as in a configuration.
-MOST_THREADS = 1024
 
 #: Models beside the shipped ones that decoding looks for, by the fingerprint that files name.
 _models: dict[bytes, FrozenModel] = {}

@@ -44,6 +44,8 @@ NAMES = frozenset(("icc_profile", "srgb", "gamma", "chromaticity", "dpi", "aspec
 NO_TEXTS = frozenset(("compression", "xmp"))
 #: Characters of a text's key (PNG specification, section 11.3.3).
 LONGEST_KEY = 79
+#: Pillow reads no more of a compressed part of a PNG file.
+LONGEST_INFLATED = 1 << 20
 #: Chunks that Pillow passes over: how colours are to be shown.
 PASSED_OVER = frozenset((b"cICP", b"mDCV", b"cLLI"))
 
@@ -106,7 +108,7 @@ def _inflated(kind: bytes, data: bytes) -> tuple[bytes, ...]:
         parts = (rest[:2] + language + b"\0" + translated, text)
     if kind in (b"iCCP", b"zTXt") or (kind == b"iTXt" and rest[:1] == b"\1"):
         with suppress(zlib.error):
-            return kind, key, parts[0], zlib.decompress(parts[1])
+            return kind, key, parts[0], zlib.decompressobj().decompress(parts[1], LONGEST_INFLATED)
     return kind, data
 
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from utils.errors import RequestError
 
+#: Threads, and processes, that may be asked for; the native core allows no more threads.
+MOST_THREADS = 1024
+
 
 def whole_number(name: str, value: int, least: int, most: int | None = None) -> int:
     """An argument that must be a whole number of `least` to `most`. Raises RequestError."""

@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from utils.arguments import MOST_THREADS
+
 PATHS = (str, list)
 NUMBER = (int, float)
 
@@ -51,7 +53,7 @@ KEYS: dict[str, Key] = {
         most=1024,
     ),
     "num_threads": Key(
-        (int,), None, "CPU threads; default: all cores; evaluate: 1, and all for times", least=1, most=1024
+        (int,), None, "CPU threads; default: all cores; evaluate: 1, and all for times", least=1, most=MOST_THREADS
     ),
     # Model
     "checkpoint_file": Key(
@@ -111,7 +113,7 @@ KEYS: dict[str, Key] = {
         None,
         "processes that evaluate images; default: one for each core; 0: this one does it",
         least=0,
-        most=1024,
+        most=MOST_THREADS,
     ),
     "block_size": Key((int,), 32, "side of the regions that analyze compares, pixels", least=1),
     # Training. Absent keys mean the published setting; configs/train.json sets this project's recipe.
