@@ -3,6 +3,7 @@
 
 #if defined(__AVX2__) && defined(__x86_64__) && defined(__GNUC__)
 
+#include "lanes256.hpp"
 #include "network.hpp"
 #include "vector_mixture.hpp"
 #include "vector_search.hpp"

@@ -3,6 +3,7 @@
 
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__) && defined(__x86_64__) && defined(__GNUC__)
 
+#include "lanes256.hpp"
 #include "network.hpp"
 #include "vector_mixture.hpp"
 #include "vector_search.hpp"
@@ -43,6 +44,7 @@ struct Avx512Vnni : Values256 {
 struct Lanes512 {
     static constexpr int kLanes = 16;
     using Int = __m512i;
+    using Four = Lanes128;
 
     static Int all(int32_t value) { return _mm512_set1_epi32(value); }
     static Int load(const int32_t* p) { return _mm512_load_si512(p); }
@@ -80,6 +82,11 @@ struct Lanes512 {
         const __m512d power = _mm512_set1_pd(0x1p31);
         return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvttpd_epi32(_mm512_div_pd(power, low))),
                                   _mm512_cvttpd_epi32(_mm512_div_pd(power, high)), 1);
+    }
+
+    static constexpr int kSquare = Lanes256::kSquare;
+    static void transpose(const int32_t* from, size_t from_stride, int32_t* to, size_t to_stride) {
+        Lanes256::transpose(from, from_stride, to, to_stride);
     }
 };
 

@@ -1,4 +1,4 @@
-// 32-bit integers in 256-bit vectors, under the names that vector_mixture.hpp uses; and a transposition.
+// 32-bit integers in 256-bit vectors, under the names that vector_mixture.hpp and vector_search.hpp use.
 #pragma once
 
 #include <immintrin.h>
@@ -9,9 +9,25 @@ namespace p59 {
 
 namespace {
 
+// What vector_search.hpp needs of four lanes, at any address.
+struct Lanes128 {
+    using Int = __m128i;
+
+    static Int all(int32_t value) { return _mm_set1_epi32(value); }
+    static Int load(const int32_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+    static void store(int32_t* p, Int a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), a); }
+    static Int add(Int a, Int b) { return _mm_add_epi32(a, b); }
+    static Int multiply(Int a, Int b) { return _mm_mullo_epi32(a, b); }
+    static Int smaller(Int a, Int b) { return _mm_min_epi32(a, b); }
+    static Int larger(Int a, Int b) { return _mm_max_epi32(a, b); }
+    template <int Count>
+    static Int right(Int a) { return _mm_srai_epi32(a, Count); }
+};
+
 struct Lanes256 {
     static constexpr int kLanes = 8;
     using Int = __m256i;
+    using Four = Lanes128;
 
     static Int all(int32_t value) { return _mm256_set1_epi32(value); }
     static Int load(const int32_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -55,31 +71,32 @@ struct Lanes256 {
         return _mm256_set_m128i(_mm256_cvttpd_epi32(_mm256_div_pd(power, high)),
                                 _mm256_cvttpd_epi32(_mm256_div_pd(power, low)));
     }
-};
 
-// 8 rows of 8 numbers to 8 columns; strides in numbers, all addresses aligned to 32 bytes.
-inline void transpose_8x8(const int32_t* from, size_t from_stride, int32_t* to, size_t to_stride) {
-    __m256i r[8], pairs[8], quads[8];
+    // kSquare rows of kSquare numbers to as many columns; strides in numbers, all addresses aligned to 32 bytes.
+    static constexpr int kSquare = 8;
+    static void transpose(const int32_t* from, size_t from_stride, int32_t* to, size_t to_stride) {
+        __m256i r[8], pairs[8], quads[8];
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) r[i] = Lanes256::load(from + i * from_stride);
+        for (int i = 0; i < 8; ++i) r[i] = load(from + i * from_stride);
 #pragma GCC unroll 4
-    for (int i = 0; i < 8; i += 2) {
-        pairs[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
-        pairs[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
-    }
+        for (int i = 0; i < 8; i += 2) {
+            pairs[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+            pairs[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+        }
 #pragma GCC unroll 2
-    for (int i = 0; i < 8; i += 4) {
-        quads[i] = _mm256_unpacklo_epi64(pairs[i], pairs[i + 2]);
-        quads[i + 1] = _mm256_unpackhi_epi64(pairs[i], pairs[i + 2]);
-        quads[i + 2] = _mm256_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
-        quads[i + 3] = _mm256_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
-    }
+        for (int i = 0; i < 8; i += 4) {
+            quads[i] = _mm256_unpacklo_epi64(pairs[i], pairs[i + 2]);
+            quads[i + 1] = _mm256_unpackhi_epi64(pairs[i], pairs[i + 2]);
+            quads[i + 2] = _mm256_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+            quads[i + 3] = _mm256_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+        }
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-        Lanes256::store(to + i * to_stride, _mm256_permute2x128_si256(quads[i], quads[i + 4], 0x20));
-        Lanes256::store(to + (i + 4) * to_stride, _mm256_permute2x128_si256(quads[i], quads[i + 4], 0x31));
+        for (int i = 0; i < 4; ++i) {
+            store(to + i * to_stride, _mm256_permute2x128_si256(quads[i], quads[i + 4], 0x20));
+            store(to + (i + 4) * to_stride, _mm256_permute2x128_si256(quads[i], quads[i + 4], 0x31));
+        }
     }
-}
+};
 
 }  // namespace
 

@@ -6,7 +6,6 @@
 
 #include <cstring>
 
-#include "lanes256.hpp"
 #include "symbols.hpp"
 
 namespace p59 {
@@ -141,19 +140,19 @@ inline LaneMixture<Lanes> conditioned_lanes(const Model& model, int components, 
     return mixture;
 }
 
-// rows of `columns` numbers, a multiple of 8, of Lanes::kLanes pixels -> [column][lane]
+// rows of `columns` numbers, a multiple of kSquare, of Lanes::kLanes pixels -> [column][lane]
 template <class Lanes>
 inline void to_lanes(const int32_t* rows, size_t stride, int columns, int32_t* lanes) {
-    for (int column = 0; column < columns; column += 8)
-        for (int row = 0; row < Lanes::kLanes; row += 8)
-            transpose_8x8(rows + row * stride + column, stride, lanes + column * Lanes::kLanes + row, Lanes::kLanes);
+    for (int column = 0; column < columns; column += Lanes::kSquare)
+        for (int row = 0; row < Lanes::kLanes; row += Lanes::kSquare)
+            Lanes::transpose(rows + row * stride + column, stride, lanes + column * Lanes::kLanes + row, Lanes::kLanes);
 }
 
 template <class Lanes>
 inline void from_lanes(const int32_t* lanes, int columns, int32_t* rows, size_t stride) {
-    for (int column = 0; column < columns; column += 8)
-        for (int row = 0; row < Lanes::kLanes; row += 8)
-            transpose_8x8(lanes + column * Lanes::kLanes + row, Lanes::kLanes, rows + row * stride + column, stride);
+    for (int column = 0; column < columns; column += Lanes::kSquare)
+        for (int row = 0; row < Lanes::kLanes; row += Lanes::kSquare)
+            Lanes::transpose(lanes + column * Lanes::kLanes + row, Lanes::kLanes, rows + row * stride + column, stride);
 }
 
 constexpr int kMaxOutputs = (3 * kMaxChannels + 3) * kMaxMixtures / kBlock * kBlock + kBlock;

@@ -21,15 +21,15 @@ struct VectorSearch {
         const int32_t* reference = mixture + model.reference_offset();
         const int32_t* cross = mixture + cross_offset(model, components, channel);
         constexpr int rounding = kCrossBits - kMeanBits;
+        using Four = typename Lanes::Four;
         for (int i = 0; i < components; i += 4) {
-            __m128i shift = _mm_set1_epi32(1 << (rounding - 1));
+            auto shift = Four::all(1 << (rounding - 1));
             for (int earlier = 0; earlier < channel; ++earlier) {
-                const __m128i ahead = _mm_set1_epi32(values[earlier] - reference[earlier]);
-                shift = _mm_add_epi32(shift, _mm_mullo_epi32(four(cross + earlier * components + i), ahead));
+                const auto ahead = Four::all(values[earlier] - reference[earlier]);
+                shift = Four::add(shift, Four::multiply(Four::load(cross + earlier * components + i), ahead));
             }
-            __m128i mean = _mm_add_epi32(four(own.means + i), _mm_srai_epi32(shift, rounding));
-            mean = _mm_max_epi32(_mm_min_epi32(mean, _mm_set1_epi32(kMeanHighest)), _mm_set1_epi32(kMeanLowest));
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(room + i), mean);
+            const auto mean = Four::add(Four::load(own.means + i), Four::template right<rounding>(shift));
+            Four::store(room + i, limited<Four>(mean, kMeanLowest, kMeanHighest));
         }
         own.means = room;
         return own;
@@ -87,9 +87,6 @@ struct VectorSearch {
         return {coarse * kWindow + fine, uint32_t(fine ? points[fine - 1] : below),
                 uint32_t(fine < kInterior ? points[fine] : above)};
     }
-
-private:
-    static __m128i four(const int32_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 };
 
 }  // namespace
