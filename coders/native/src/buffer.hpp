@@ -1,7 +1,9 @@
 // Memory aligned for the widest vectors, zeroed, freed by its owner.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -12,10 +14,12 @@ template <class T>
 class Buffer {
 public:
     Buffer() = default;
-    explicit Buffer(size_t size) : size_(size) {
-        if (size > (size_t(1) << 46) / sizeof(T)) throw std::bad_alloc();
-        data_ = static_cast<T*>(::operator new(size * sizeof(T), alignment));
-        std::memset(static_cast<void*>(data_), 0, size * sizeof(T));
+    // Takes the size in 64 bits, whatever a pointer has.
+    explicit Buffer(uint64_t size) {
+        if (size > std::min<uint64_t>(uint64_t(1) << 46, PTRDIFF_MAX) / sizeof(T)) throw std::bad_alloc();
+        size_ = size_t(size);
+        data_ = static_cast<T*>(::operator new(size_ * sizeof(T), alignment));
+        std::memset(static_cast<void*>(data_), 0, size_ * sizeof(T));
     }
     Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
     Buffer& operator=(Buffer&& other) noexcept {

@@ -35,7 +35,7 @@ public:
           decoder_(start_decoding(stream, size)) {
         const int64_t longest = scan_.longest_step();
         for (Slot& slot : slots_) {
-            slot.mixtures = Buffer<int32_t>(size_t(longest) * model_.mixture_stride);
+            slot.mixtures = Buffer<int32_t>(uint64_t(longest) * model_.mixture_stride);
             slot.pixels.resize(longest);
             slot.prepared = Buffer<Prepared>(longest);
             slot.ready = std::vector<std::atomic<int64_t>>((longest + chunk_ - 1) / chunk_);

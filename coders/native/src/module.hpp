@@ -4,6 +4,8 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -70,7 +72,9 @@ public:
         require(height >= 1 && width >= 1 && height <= kLargestSide && width <= kLargestSide,
                 "image of " + std::to_string(height) + " x " + std::to_string(width) + ": sides must be 1 to " +
                     std::to_string(kLargestSide));
-        require(height * width <= kMostPixels, "image of more than " + std::to_string(kMostPixels) + " pixels");
+        // The second bound counts where pointers have 32 bits: no array of a few numbers a pixel is larger.
+        constexpr int64_t most = std::min<int64_t>(kMostPixels, PTRDIFF_MAX / 16);
+        require(height * width <= most, "image of more than " + std::to_string(most) + " pixels");
         require(int(taps.size()) == model_.taps, "taps: not as many as the model has");
         require(west >= 0 && west < int(taps.size()), "west: not the index of a tap");
         require(!row_delay || (*row_delay >= 1 && *row_delay <= kLargestSide), "row_delay must be at least 1");

@@ -50,7 +50,7 @@ public:
           stride_((width + 2 * kSide) * channels) {
         // Rows a multiple of a memory page apart would fall into the same cache sets, and a step touches many rows.
         if (stride_ % 1024 < 64) stride_ += 192;
-        bytes_ = Buffer<uint8_t>(size_t(kTop + height + kBottom) * stride_ + 64);
+        bytes_ = Buffer<uint8_t>(uint64_t(kTop + height + kBottom) * stride_ + 64);
         if (padding == Padding::zero) return;
         std::memset(bytes_.data(), kMidGrey, size_t(kTop) * stride_);
         for (int row = 0; row < kSide && row < height + kBottom; ++row)
