@@ -2,6 +2,7 @@
 
 NATIVE_OUT ?= out/native
 NATIVE_IMAGES ?= 2000
+NATIVE_EMULATED_IMAGES ?= 200
 NATIVE_COMPILER ?= g++
 
 native: ## build the native core and install it where PYTHON finds it
@@ -25,6 +26,9 @@ native-fuzz-equal: setup ## compare native and PyTorch paths on thousands of ran
 	for set in $$($(PYTHON) -c 'from coders import native; print(*native.instruction_sets())'); do \
 	  P59_INSTRUCTION_SET=$$set $(PYTHON) -m tests.native_cases --images $(NATIVE_IMAGES) || exit 1; done
 
+native-emulated: setup ## compare with the native core cross-compiled for other processors: needs their compilers and QEMU
+	$(PYTHON) -m tests.emulated --images $(NATIVE_EMULATED_IMAGES) $(PROCESSORS)
+
 benchmark-native: setup ## seconds, shares and the fraction of the int16 ceiling; JPEG XL beside it
 	$(PYTHON) -m benchmarks.native $(IMAGES)
 
@@ -36,4 +40,4 @@ benchmark-gpu: setup ## many images at a time on a GPU, and where the time of a 
 
 comma := ,
 
-.PHONY: native native-sanitize native-fuzz-equal benchmark-native benchmark-scaling benchmark-gpu
+.PHONY: native native-sanitize native-fuzz-equal native-emulated benchmark-native benchmark-scaling benchmark-gpu

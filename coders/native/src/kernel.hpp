@@ -43,6 +43,7 @@ const Kernel* portable_kernel();
 // Null where not compiled in or not supported by this processor.
 const Kernel* avx2_kernel();
 const Kernel* avx512vnni_kernel();
+const Kernel* neon_kernel();
 
 // Best first.
 std::vector<const Kernel*> available_kernels();

@@ -1,0 +1,91 @@
+// The native core without Python: cases as numbers on the standard input, streams in hexadecimal on the standard output.
+// tests/emulated.py builds it for other processors and writes what it reads.
+#include <iostream>
+#include <iterator>
+#include <string>
+
+#include "codec.hpp"
+
+namespace {
+
+using namespace p59;
+
+// Ends the program where the input does.
+int64_t number() {
+    int64_t value;
+    if (!(std::cin >> value)) throw std::runtime_error("the case is cut short");
+    return value;
+}
+
+template <class T>
+std::vector<T> numbers(size_t count) {
+    std::vector<T> values(count);
+    for (T& value : values) value = T(number());
+    return values;
+}
+
+Model read_model() {
+    Description description;
+    description.channels = int(number());
+    description.mixtures = int(number());
+    description.limit = int(number());
+    description.relative_to_west = number();
+    description.clamped_scales = number();
+    description.parities = number();
+    description.padding = Padding(number());
+    std::vector<Layer> layers(number());
+    for (Layer& layer : layers) {
+        const int outputs = int(number()), inputs = int(number());
+        const bool leaky = number(), skip = number();
+        const auto weights = numbers<int16_t>(size_t(outputs) * inputs);
+        const auto bias = numbers<int32_t>(outputs);
+        const auto shift = numbers<uint8_t>(outputs);
+        layer = pack_layer(weights.data(), bias.data(), shift.data(), outputs, inputs, leaky, skip);
+    }
+    auto exp2 = numbers<int32_t>(number()), mantissas = numbers<int32_t>(number());
+    auto thresholds = numbers<int32_t>(number()), normal = numbers<int32_t>(number());
+    return Model(description, std::move(layers), pack_tables(exp2, mantissas, thresholds, normal));
+}
+
+// One line: the stream, or what went wrong.
+std::string coded(const Task& task, const std::vector<uint8_t>& image) {
+    if (task.model.kernel != portable_kernel() && !agrees_with_portable(task.model, *task.model.kernel))
+        return "disagrees with portable";
+    const std::vector<uint8_t> stream = encode(task, image.data());
+    std::vector<uint8_t> restored(image.size());
+    decode(task, stream.data(), stream.size(), restored.data());
+    if (restored != image) return "not restored";
+    std::string line;
+    for (uint8_t byte : stream) {
+        line += "0123456789abcdef"[byte >> 4];
+        line += "0123456789abcdef"[byte & 15];
+    }
+    return line;
+}
+
+}  // namespace
+
+int main() try {
+    for (int64_t cases = number(); cases > 0; --cases) {
+        Model model = read_model();
+        const int64_t height = number(), width = number(), delay = number();
+        const int west = int(number());
+        std::vector<Tap> taps(model.taps);
+        for (Tap& tap : taps) {
+            tap.row = int(number());
+            tap.column = int(number());
+        }
+        const auto image = numbers<uint8_t>(size_t(height) * width * model.channels);
+        for (const Kernel* kernel : available_kernels()) {
+            model.kernel = kernel;
+            for (int threads = 1; threads <= 2; ++threads) {
+                const Task task{model, {height, width, delay}, taps, west, threads, [] {}, nullptr};
+                std::cout << kernel->name << ' ' << coded(task, image) << '\n';
+            }
+        }
+        std::cout << "done -" << std::endl;
+    }
+} catch (const std::exception& error) {
+    std::cerr << error.what() << '\n';
+    return 1;
+}
