@@ -14,7 +14,7 @@ import torch
 
 from models.description import PUBLISHED, ModelDescription
 from models.frozen import INPUT_LIMIT, FrozenModel, FrozenNet
-from models.fused import ENOUGH, FusedNets, fusable, packed
+from models.fused import ENOUGH, FEW, MANY, SIDES, FusedNets, fusable, packed
 from tests.helpers import ROOT, TINY, random_frozen
 
 ARCHITECTURES = TINY | {
@@ -90,6 +90,28 @@ def test_the_kernel_interpreted_computes_the_same_integers():
     command = [sys.executable, "-c", program]
     result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize(("rows", "warps"), [FEW, MANY])
+@pytest.mark.parametrize("residual", [False, True])
+def test_the_kernel_is_built_for_gpus_that_are_not_here(capability, rows, warps, residual):
+    """Down to machine code, with tensor cores' products of bytes, within the memory that a chip's part has."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from models.fused_kernel import network
+
+    fixed = {"residual": residual, "side": SIDES[-1], "rows": rows}
+    pointers = {"inputs": "*i16", "outputs": "*i32", "segments": "*i32", "weights": "*i8", "units": "*i32"}
+    kinds = {name: "constexpr" if name in fixed else pointers.get(name, "i32") for name in network.arg_names}
+    source = ASTSource(network, kinds, {(network.arg_names.index(name),): value for name, value in fixed.items()})
+    built = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps})
+    assert len(built.asm["cubin"]) > 0
+    assert "mma.sync.aligned.m16n8k32.row.col.satfinite.s32.s8.s8.s32" in built.asm["ptx"]
+    assert built.metadata.shared <= 48 << 10
 
 
 def test_models_come_and_go(monkeypatch):
