@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from coders import codec, native
 from coders.batched import BatchedCoder
+from coders.cores import Cores
 from coders.recorder import record
 from coders.scan import Scan
 from models.frozen import FrozenModel
@@ -32,8 +34,8 @@ IMAGES_AT_ONCE = 24
 class Backend:
     """The things done with an image, bound to a device or a number of threads.
 
-    Where `at_once` is more than 1, that many threads should hand over images at a time; `stop` ends their waiting, and
-    `stopped` says that it was called.
+    Where `at_once` is more than 1, that many threads should hand over images at a time, each in the `room` for its
+    pixels; `stop` ends their work, and `stopped` says that it was called.
 
     encode      (image (H, W, C) uint8, model, scan) -> stream
     decode      (stream, H, W, model, scan) -> image
@@ -49,6 +51,7 @@ class Backend:
     glance: Glance
     note: str | None = None
     at_once: int = 1
+    room: Callable[[int], AbstractContextManager] = lambda pixels: nullcontext()
     stop: Callable[[], None] = lambda: None
     stopped: Callable[[], bool] = lambda: False
 
@@ -70,29 +73,44 @@ def device_of(requested: str) -> str:
 
 
 def backend_for(device: str, threads: int | None = None, images_at_once: int | None = None) -> Backend:
-    """The backend for a device as `device_of` returns it; `images_at_once` (default 24) concerns GPUs only."""
+    """The backend for a device as `device_of` returns it.
+
+    `images_at_once`: by default 24 on a GPU, and on a CPU as many as threads; without the native core always one.
+    """
     if device != "cpu":
         return batched_backend(device, threads, images_at_once or IMAGES_AT_ONCE)
-    reason, measure = native.unavailable_reason(), _measure_on_host(threads)
+    reason = native.unavailable_reason()
     if reason is None:
-        return Backend(
-            "native",
-            lambda image, model, scan: native.encode_stream(image, model, scan, threads),
-            lambda stream, height, width, model, scan: native.decode_stream(
-                stream, height, width, model, scan, threads
-            ),
-            measure,
-            _glance_on_host(threads),
-        )
+        return _native_backend(Cores(threads), images_at_once)
     if threads is not None:
         torch.set_num_threads(threads)
     return Backend(
         f"PyTorch on {device}",
         lambda image, model, scan: codec.encode_stream(image, model, scan, device),
         lambda stream, height, width, model, scan: codec.decode_stream(stream, height, width, model, scan, device),
-        measure,
+        _measure_on_host(threads),
         _glance_on_host(threads),
         f"the slow path is in use (PyTorch): {reason}; `make setup` builds the native core",
+    )
+
+
+def _native_backend(cores: Cores, images_at_once: int | None) -> Backend:
+    def encode(image: np.ndarray, model: FrozenModel, scan: Scan) -> bytes:
+        return native.encode_stream(image, model, scan, cores.share(), cores.check)
+
+    def decode(stream: bytes, height: int, width: int, model: FrozenModel, scan: Scan) -> np.ndarray:
+        return native.decode_stream(stream, height, width, model, scan, cores.share(), cores.check)
+
+    return Backend(
+        "native",
+        encode,
+        decode,
+        _measure_on_host(cores.threads),
+        lambda *case: _glance_on_host(cores.share())(*case),
+        at_once=images_at_once or cores.threads,
+        room=cores.room,
+        stop=cores.stop,
+        stopped=cores.stopped,
     )
 
 
@@ -145,6 +163,6 @@ def batched_backend(device: str, threads: int | None, images_at_once: int) -> Ba
         _glance_on_host(1),  # the other threads have images of their own
         f"the coder is slow (Python): {reason}; `make setup` builds the native core" if reason else None,
         images_at_once,
-        coder.stop,
-        coder.stopped,
+        stop=coder.stop,
+        stopped=coder.stopped,
     )

@@ -105,6 +105,15 @@ def image_opened(path: Path, pixel_limit: int = PIXEL_LIMIT) -> Iterator[Image.I
         raise InputError(f"cannot read {str(path)!r} as an image ({reason}); give a file that Pillow reads") from error
 
 
+def pixels_of(path: Path, pixel_limit: int = PIXEL_LIMIT) -> int:
+    """How many pixels a file says it has; none where it cannot be read, which reading it tells."""
+    try:
+        with image_opened(path, pixel_limit) as image:
+            return image.width * image.height
+    except InputError:
+        return 0
+
+
 class _PillowLimit:
     """Pillow's limit on pixels, one for the whole process: lifted while any thread reads."""
 

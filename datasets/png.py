@@ -15,7 +15,7 @@ from utils.png_chunks import png_chunks, png_file
 
 def png_of(picture: Picture) -> bytes:
     """The PNG file of a picture."""
-    header, *rest = png_chunks(_deep(picture) if picture.mode.wide else _by_pillow(picture))
+    header, *rest = png_chunks(_by_pillow(picture) if picture.mode.name in ("1", "P") else _by_libpng(picture))
     rest = [chunk for chunk in rest if chunk[0] in (b"PLTE", b"IDAT", b"IEND")]
     metadata = [chunk for chunk in picture.metadata if chunk[0] in KINDS]
     first = next(number for number, chunk in enumerate(rest) if chunk[0] == b"IDAT")
@@ -32,7 +32,7 @@ def png_bytes(samples: np.ndarray) -> bytes:
 
 
 def _by_pillow(picture: Picture) -> bytes:
-    samples = picture.samples if picture.samples.shape[2] > 1 else picture.samples[:, :, 0]
+    samples = picture.samples[:, :, 0]
     image = Image.fromarray(samples.astype(bool) if picture.mode.name == "1" else samples)
     if picture.mode.name == "P":
         image.putpalette(picture.palette)
@@ -41,8 +41,9 @@ def _by_pillow(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def _deep(picture: Picture) -> bytes:
+def _by_libpng(picture: Picture) -> bytes:
+    """As many bytes as Pillow's, which keeps other threads from computing meanwhile."""
     import imagecodecs
 
     samples = picture.samples if picture.samples.shape[2] > 1 else picture.samples[:, :, 0]
-    return imagecodecs.png_encode(np.ascontiguousarray(samples))
+    return imagecodecs.png_encode(np.ascontiguousarray(samples), level=6, strategy=imagecodecs.PNG.STRATEGY.FILTERED)

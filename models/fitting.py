@@ -13,8 +13,8 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,12 +53,7 @@ FEW_PIXELS, MOST_FITTED = 1 << 14, 8
 SMALLEST_MEAN = 0.15
 
 
-#: In a process that was forked, PyTorch waits for its threads, which are the parent's.
-_forked: list[bool] = []
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _forked.append(True))
-
-#: PyTorch's number of threads is the process's, and a GPU is full with one image: one is fitted at a time.
+#: Several threads that share an image wait for each other's at every step, and a GPU is full with one image.
 _one_at_a_time = threading.Lock()
 
 
@@ -66,7 +61,8 @@ _one_at_a_time = threading.Lock()
 class Fitting:
     """Adapts models to images in `steps` steps on a PyTorch device; `threads` of a CPU (None: as PyTorch is set).
 
-    `stopped` is asked before each step; with `progress` a terminal shows them.
+    Images are fitted at the same time where each is on one thread of a CPU, else one after the other. `stopped` is
+    asked before each step; with `progress` a terminal shows them.
     """
 
     steps: int
@@ -75,13 +71,19 @@ class Fitting:
     stopped: Callable[[], bool] = lambda: False
     progress: bool = False
 
+    def among_others(self) -> Fitting:
+        """The same for one of several images that are worked on at the same time."""
+        return replace(self, threads=1, progress=False) if self.device == "cpu" else self
+
     def __call__(self, image: np.ndarray, model: FrozenModel, taps: tuple[Tap, ...]) -> Adaptation:
         """An adaptation of `model` to `image` (H, W, C) uint8, whose contexts are read at `taps`.
 
         The same each time on the same machine and device with the same number of threads.
         Raises StoppedError, and P59Error where the device fails, DeviceMemoryError where its memory does not suffice.
         """
-        with _one_at_a_time, _threads(1 if _forked else self.threads), torch.inference_mode(False), torch.enable_grad():
+        threads = 1 if _threads.forked else self.threads
+        alone = nullcontext() if threads == 1 and self.device == "cpu" else _one_at_a_time
+        with alone, _threads.set_to(threads), torch.inference_mode(False), torch.enable_grad():
             try:
                 return self._fit(image, model, taps)
             except RuntimeError as error:
@@ -129,17 +131,41 @@ class Fitting:
         return net.adaptation()
 
 
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """PyTorch computes with so many threads; afterwards with as many as before."""
-    before = torch.get_num_threads()
-    if count is not None and count != before:
+class _Threads:
+    """How many threads PyTorch computes with: a number each thread has, taken over from whoever set theirs last."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._usual = threading.Lock(), 0, 0
+        #: In a process that was forked, PyTorch waits for its threads, which are the parent's.
+        self.forked = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        self._lock, self.forked = threading.Lock(), True
+
+    @contextmanager
+    def set_to(self, count: int | None) -> Iterator[None]:
+        """So many while the block runs, None: as many as usual; afterwards as many as before anyone set them."""
+        with self._lock:
+            if not self._users:
+                self._usual = torch.get_num_threads()
+            self._users, usual = self._users + 1, self._usual
+        _compute_with(usual if count is None else count)
+        try:
+            yield
+        finally:
+            _compute_with(usual)
+            with self._lock:
+                self._users -= 1
+
+
+def _compute_with(count: int) -> None:
+    if torch.get_num_threads() != count:
         torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)
+
+
+_threads = _Threads()
 
 
 def products_for(pixels: int) -> int:

@@ -183,8 +183,11 @@ def test_one_pixel_a_step_is_not_for_a_device(monkeypatch):
     assert np.array_equal(backend.decode(stream, 9, 8, model, SCANS["sequential"]), image)
 
 
-def test_the_chosen_backend():
-    assert backends.backend_for("cpu", 1, 7).at_once == 1
+def test_the_chosen_backend(monkeypatch):
+    assert backends.backend_for("cpu", 2, 7).at_once == (1 if REASON else 7)
+    assert backends.backend_for("cpu", 2).at_once == (1 if REASON else 2)
+    monkeypatch.setattr(native, "unavailable_reason", lambda: "missing")
+    assert backends.backend_for("cpu", images_at_once=7).at_once == 1
     assert batched_backend("cpu", 1, 7).at_once == 7
 
 

@@ -118,7 +118,7 @@ def test_being_terminated_shows_what_was_done(run, tmp_path, monkeypatch):
         return read_picture(path, limit)
 
     monkeypatch.setattr("utils.tasks.encode.read_picture", terminated)
-    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out") == 143
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out", images_at_once=1) == 143
     assert "out/a.p59" in run.out
     run.says_once("interrupted")
     assert files_in(tmp_path / "out") == ["a.p59"]
@@ -196,7 +196,7 @@ def test_a_full_disk_ends_the_run(run, tmp_path, monkeypatch):
         flush(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out") == 1
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out", images_at_once=1) == 1
     run.says_once("photos/1.png: ", "No space left on device", "the run ends here", "skip_existing=true")
     assert files_in(tmp_path / "out") == ["0.p59"]
     assert len(written) == 2

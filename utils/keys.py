@@ -48,7 +48,7 @@ KEYS: dict[str, Key] = {
     "images_at_once": Key(
         (int,),
         None,
-        "images that a GPU codes together (default 24); a CPU takes one at a time",
+        "images that are coded together, by default 24 on a GPU, as many as threads on a CPU",
         least=1,
         most=1024,
     ),

@@ -8,8 +8,10 @@ Letters: H, W image height and width; C channels.
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 import weakref
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 
@@ -23,6 +25,10 @@ from models.neighbourhood import WEST
 from utils.errors import InputError, RequestError
 
 INSTRUCTION_SET_VARIABLE = "P59_INSTRUCTION_SET"
+#: Of the extension's functions; the number rises whenever they change.
+INTERFACE = 2
+
+Check = Callable[[], None]
 
 
 @cache
@@ -34,10 +40,11 @@ def _module() -> ModuleType:
         raise ImportError(
             f"the extension p59_native cannot be imported ({error}); build it with `make native`"
         ) from error
-    theirs = getattr(p59_native, "constants", {})
+    theirs = dict(getattr(p59_native, "constants", {}))
+    interface = theirs.pop("INTERFACE", None)
     places = (fixed_mixture, frozen, neighbourhood, scans)
     ours = {name: next((getattr(place, name) for place in places if hasattr(place, name)), None) for name in theirs}
-    if "LARGEST_SIDE" not in theirs or ours != theirs or not hasattr(p59_native.Model, "measure_pieces"):
+    if interface != INTERFACE or ours != theirs:
         raise ImportError("the extension p59_native was built from other sources; build it again with `make native`")
     return p59_native
 
@@ -67,19 +74,29 @@ def chosen_instruction_set() -> str:
     return chosen
 
 
-def encode_stream(image: np.ndarray, model: FrozenModel, scan: Scan, threads: int | None = None) -> bytes:
+def encode_stream(
+    image: np.ndarray, model: FrozenModel, scan: Scan, threads: int | None = None, check: Check | None = None
+) -> bytes:
     """Code an image (H, W, C) uint8 to the stream that coders.codec.encode_stream writes.
 
-    `threads` None takes all cores that this process may use. Raises ValueError where image and model do not fit.
+    `threads` None takes all cores that this process may use. `check` is called now and then; what it raises ends the
+    work. Raises ValueError where image and model do not fit.
     """
-    return _prepared(model).encode(_checked(image), *_reading(model, scan), thread_count(threads))[0]
+    return _prepared(model).encode(_checked(image), *_reading(model, scan), thread_count(threads), False, check)[0]
 
 
 def decode_stream(
-    stream: bytes, height: int, width: int, model: FrozenModel, scan: Scan, threads: int | None = None
+    stream: bytes,
+    height: int,
+    width: int,
+    model: FrozenModel,
+    scan: Scan,
+    threads: int | None = None,
+    check: Check | None = None,
 ) -> np.ndarray:
     """The image (H, W, C) uint8 that `encode_stream` coded. Any bytes decode to some image; checksums are elsewhere."""
-    return _prepared(model).decode(bytes(stream), height, width, *_reading(model, scan), thread_count(threads))[0]
+    reading = _reading(model, scan)
+    return _prepared(model).decode(bytes(stream), height, width, *reading, thread_count(threads), False, check)[0]
 
 
 def symbol_shares(image: np.ndarray, model: FrozenModel, scan: Scan, threads: int | None = None) -> np.ndarray:
@@ -163,16 +180,18 @@ def _checked(image: np.ndarray) -> np.ndarray:
 
 #: Packed weights of each model, for each instruction set. Models are compared by identity: they hold arrays.
 _models: dict[tuple[int, str], object] = {}
+_preparing = threading.Lock()
 
 
 def _prepared(model: FrozenModel):
     """The extension's form of a model, made once and kept for as long as the model lives."""
     instruction_set = chosen_instruction_set()
     key = (id(model), instruction_set)
-    if key not in _models:
-        _models[key] = _prepare(model, instruction_set)
-        weakref.finalize(model, _models.pop, key, None)
-    return _models[key]
+    with _preparing:
+        if key not in _models:
+            _models[key] = _prepare(model, instruction_set)
+            weakref.finalize(model, _models.pop, key, None)
+        return _models[key]
 
 
 def _prepare(model: FrozenModel, instruction_set: str):

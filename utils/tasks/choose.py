@@ -64,13 +64,12 @@ def models_of(config: EasyDict, must_keep: bool = True) -> ModelChoice:
 
 def backend_of(config: EasyDict, notes: Notes, one_by_one: str | None = None) -> Backend:
     """The backend of a task; `one_by_one` names it where it takes one image after the other on any device."""
-    device = device_of(config.device)
-    if config.images_at_once is not None and (device == "cpu" or one_by_one):
-        who = "a CPU codes one image after the other, each with all threads"
-        if device != "cpu":
-            who = f"run_mode {one_by_one} takes one image after the other"
-        notes.append(f"key 'images_at_once' is ignored: {who}")
-    return backend_for(device, config.num_threads, config.images_at_once)
+    wanted = config.images_at_once
+    backend = backend_for(device_of(config.device), config.num_threads, wanted)
+    if wanted is not None and (one_by_one or backend.at_once != wanted):
+        who = f"run_mode {one_by_one}" if one_by_one else "a CPU without the native core"
+        notes.append(f"key 'images_at_once' is ignored: {who} takes one image after the other")
+    return backend
 
 
 def fitting_of(config: EasyDict, backend: Backend) -> Fitting | None:

@@ -65,6 +65,13 @@ def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, 
     data = _read(path)
     container = Container.from_bytes(data, task.pixel_limit)
     _check_size(container, task)
+    with task.backend.room(container.height * container.width):
+        return _decode_container(task, container, len(data), output)
+
+
+def _decode_container(
+    task: DecodeTask, container: Container, size: int, output: Path
+) -> tuple[int, int, int, str, str]:
     picture = decode_picture(container, task.models.named, task.backend)
     if task.overwrite or not output.exists():
         write_whole(output, png_of(picture))
@@ -77,7 +84,7 @@ def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, 
             "overwrite=true"
         )
     pixels = container.height * container.width
-    return pixels, picture.samples.size, len(data), *coding_of(container)
+    return pixels, picture.samples.size, size, *coding_of(container)
 
 
 def _holds(output: Path, picture: Picture, pixel_limit: int) -> bool:

@@ -6,7 +6,7 @@ import os
 import sys
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,13 +15,13 @@ import numpy as np
 from coders.backends import Backend
 from coders.container import MAGIC, PIXEL_LIMIT, VERSION, Container
 from coders.image_codec import decode_picture, encode_picture, models_named, scan_named
-from coders.network_rows import Fit
 from coders.picture import Picture, same_picture
 from coders.planes import is_adapted
 from coders.scan import Scan
-from datasets.images import find_images, left_out
+from datasets.images import find_images, left_out, pixels_of
 from datasets.metadata import same_metadata
 from datasets.pictures import read_picture
+from models.fitting import Fitting
 from utils.errors import FormatError, InputError, LosslessError, RequestError
 from utils.files import write_whole
 from utils.tasks.files import conclude, run_files
@@ -48,7 +48,7 @@ class EncodeTask:
     scan: Scan
     models: ModelChoice
     backend: Backend
-    fit: Fit | None = None
+    fit: Fitting | None = None
     turn: bool = True
     verify: bool = True
     skip_existing: bool = False
@@ -71,12 +71,19 @@ def run(task: EncodeTask) -> int:
     for line in left_out(task.sources):
         say(line)
     task.models.given()
+    if task.fit and task.backend.at_once > 1 and len(files) > 1:
+        task = replace(task, fit=task.fit.among_others())
     return conclude(run_files(partial(_encode_file, task), files, outputs, task.backend))
 
 
 def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str] | None:
     if task.skip_existing and _container_in(output):
         return None
+    with task.backend.room(pixels_of(path, task.pixel_limit)):
+        return _encode_image(task, path, output)
+
+
+def _encode_image(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str]:
     picture = read_picture(path, task.pixel_limit)
     if output.exists() and not (task.overwrite or _holds(output, picture)):
         if not (task.skip_existing and begins_as(output, START)):

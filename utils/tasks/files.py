@@ -6,7 +6,7 @@ import errno
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -94,12 +94,12 @@ def run_files(
     return results
 
 
-def together(work: Callable[[Any], Any], items: Iterable, backend: Backend) -> Generator:
+def together(work: Callable[[Any], Any], items: Sequence, backend: Backend) -> Generator:
     """work(item) of each item, in their order; where the backend takes several images at once, in so many threads.
 
     An exception, an interrupt too, ends the work on all items.
     """
-    if backend.at_once == 1:
+    if backend.at_once == 1 or len(items) == 1:
         yield from map(work, items)
         return
     executor = ThreadPoolExecutor(backend.at_once)

@@ -24,10 +24,11 @@ Seconds seconds(const Counters& counters) {
 }
 
 std::pair<nb::bytes, Seconds> encode_image(const PyModel& model, Array<uint8_t, 3> image, const Taps& taps, int west,
-                                           std::optional<int64_t> row_delay, int threads, bool count) {
+                                           std::optional<int64_t> row_delay, int threads, bool count, nb::object check) {
     model.require_image(image);
     Counters counters;
-    Task task = model.task(image.shape(0), image.shape(1), taps, west, row_delay, threads, count ? &counters : nullptr);
+    Task task = model.task(image.shape(0), image.shape(1), taps, west, row_delay, threads, count ? &counters : nullptr,
+                           check);
     std::vector<uint8_t> stream;
     {
         nb::gil_scoped_release released;
@@ -38,9 +39,9 @@ std::pair<nb::bytes, Seconds> encode_image(const PyModel& model, Array<uint8_t, 
 
 std::pair<nb::object, Seconds> decode_image(const PyModel& model, nb::bytes stream, int64_t height, int64_t width,
                                             const Taps& taps, int west, std::optional<int64_t> row_delay, int threads,
-                                            bool count) {
+                                            bool count, nb::object check) {
     Counters counters;
-    Task task = model.task(height, width, taps, west, row_delay, threads, count ? &counters : nullptr);
+    Task task = model.task(height, width, taps, west, row_delay, threads, count ? &counters : nullptr, check);
     std::unique_ptr<uint8_t[]> image(new uint8_t[size_t(height) * width * model.channels()]);
     {
         nb::gil_scoped_release released;
@@ -52,7 +53,7 @@ std::pair<nb::object, Seconds> decode_image(const PyModel& model, nb::bytes stre
 nb::object measure_image(const PyModel& model, Array<uint8_t, 3> image, const Taps& taps, int west,
                          std::optional<int64_t> row_delay, int threads) {
     model.require_image(image);
-    Task task = model.task(image.shape(0), image.shape(1), taps, west, row_delay, threads, nullptr);
+    Task task = model.task(image.shape(0), image.shape(1), taps, west, row_delay, threads);
     std::unique_ptr<uint32_t[]> shares(new uint32_t[image.size()]);
     {
         nb::gil_scoped_release released;
@@ -66,7 +67,7 @@ nb::object measure_images(const PyModel& model, Array<uint8_t, 4> images, const 
     const size_t count = images.shape(0), height = images.shape(1), width = images.shape(2), channels = images.shape(3);
     model.require_channels(channels);
     require(count >= 1, "images: there are none");
-    Task task = model.task(height, width, taps, west, row_delay, threads, nullptr);
+    Task task = model.task(height, width, taps, west, row_delay, threads);
     require(margin >= 0 && margin < int64_t(std::min(height, width) + 1) / 2, "margin: leaves no pixels of the images");
     const size_t inner_height = height - 2 * margin, inner_width = width - 2 * margin;
     std::unique_ptr<uint32_t[]> shares(new uint32_t[count * inner_height * inner_width * channels]);
@@ -115,6 +116,7 @@ NB_MODULE(p59_native, module) {
                "int16 multiply-accumulates a second in registers only.");
 
     nb::dict constants;
+    constants["INTERFACE"] = 2;  // of the functions below; coders.native asks for it
     constants["TOP"] = Canvas::kTop;
     constants["BOTTOM"] = Canvas::kBottom;
     constants["LEFT"] = Canvas::kSide;
@@ -151,9 +153,10 @@ NB_MODULE(p59_native, module) {
         .def_prop_ro("instruction_set", &PyModel::instruction_set,
                      "The one in use: the one asked for, or the next whose results agree with the portable one's.")
         .def("encode", &encode_image, "image"_a, "taps"_a, "west"_a, "row_delay"_a.none(), "threads"_a,
-             "count"_a = false, "(stream, seconds of thread time in network, mixture and coder if counted)")
+             "count"_a = false, "check"_a = nb::none(),
+             "(stream, seconds of thread time in network, mixture and coder if counted); check() may end it by raising")
         .def("decode", &decode_image, "stream"_a, "height"_a, "width"_a, "taps"_a, "west"_a, "row_delay"_a.none(),
-             "threads"_a, "count"_a = false, "(image, seconds as in encode)")
+             "threads"_a, "count"_a = false, "check"_a = nb::none(), "(image, seconds as in encode)")
         .def("measure", &measure_image, "image"_a, "taps"_a, "west"_a, "row_delay"_a.none(), "threads"_a,
              "c_high - c_low of every sub-pixel (H, W, C) uint32")
         .def("measure_pieces", &measure_images, "images"_a, "taps"_a, "west"_a, "row_delay"_a.none(), "margin"_a,

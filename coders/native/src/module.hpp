@@ -66,9 +66,9 @@ public:
 
     std::string instruction_set() const { return model_.kernel->name; }
 
-    // What one call needs, its sizes checked.
+    // What one call needs, its sizes checked. `check`, a Python function or None, outlives the call.
     Task task(int64_t height, int64_t width, const Taps& taps, int west, std::optional<int64_t> row_delay, int threads,
-              Counters* counters) const {
+              Counters* counters = nullptr, nb::handle check = nb::none()) const {
         require(height >= 1 && width >= 1 && height <= kLargestSide && width <= kLargestSide,
                 "image of " + std::to_string(height) + " x " + std::to_string(width) + ": sides must be 1 to " +
                     std::to_string(kLargestSide));
@@ -84,9 +84,10 @@ public:
                   {},
                   west,
                   std::min(threads, kMostThreads),
-                  [] {
+                  [check] {
                       nb::gil_scoped_acquire acquired;
                       if (PyErr_CheckSignals() != 0) throw nb::python_error();
+                      if (!check.is_none()) check();
                   },
                   counters};
         for (auto [row, column] : taps) {
