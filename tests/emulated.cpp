@@ -1,7 +1,7 @@
 // The native core without Python: cases as numbers on the standard input, streams in hexadecimal on the standard output.
 // tests/emulated.py builds it for other processors and writes what it reads.
 #include <iostream>
-#include <iterator>
+#include <stdexcept>
 #include <string>
 
 #include "codec.hpp"
@@ -83,7 +83,7 @@ int main() try {
                 std::cout << kernel->name << ' ' << coded(task, image) << '\n';
             }
         }
-        std::cout << "done -" << std::endl;
+        std::cout << "done" << std::endl;
     }
 } catch (const std::exception& error) {
     std::cerr << error.what() << '\n';

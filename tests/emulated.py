@@ -37,6 +37,9 @@ COMPILERS = {
     "s390x": "s390x-linux-gnu-g++",
 }
 
+#: The last one is what kernel_neon.cpp is compiled with.
+FLAGS = ("-std=c++20", "-O3", "-static", "-pthread", "-Wall", "-Wextra", "-Wno-psabi", "-fno-schedule-insns")
+
 
 def missing(processor: str) -> list[str]:
     """The programs that emulating this processor needs and that are not there."""
@@ -47,7 +50,7 @@ def build(processor: str, folder: Path) -> Path:
     """The test program for a processor, linked statically. Raises CalledProcessError after the compiler's words."""
     program = folder / f"emulated_{processor}"
     core = ROOT / "coders/native/src"
-    command = [COMPILERS[processor], "-std=c++20", "-O2", "-static", "-pthread", "-Wall", "-Wextra", "-Wno-psabi"]
+    command = [COMPILERS[processor], *FLAGS]
     command += [f"-I{core}", "-o", str(program), str(Path(__file__).with_name("emulated.cpp"))]
     subprocess.run([*command, *(str(core / f"{name}.cpp") for name in SOURCES)], check=True)
     return program
@@ -83,21 +86,19 @@ def text_of(case: Case) -> str:
 
 
 def compare(program: Path, processor: str, cases: list[Case]) -> set[str]:
-    """The instruction sets that coded all cases to this machine's bytes; AssertionError where one did not."""
+    """The instruction sets, each of which coded all cases to this machine's bytes; AssertionError where one did not."""
     given = f"{len(cases)}\n" + "".join(text_of(case) for case in cases)
     result = subprocess.run([f"qemu-{processor}", str(program)], input=given, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    names, number = set(), 0
-    for line in result.stdout.splitlines():
-        name, coded = line.split()
-        if name == "done":
-            number += 1
-            continue
-        case = cases[number]
+    answers = result.stdout.split("done\n")[:-1]
+    assert len(answers) == len(cases), f"{len(answers)} of {len(cases)} cases"
+    names = {line.split()[0] for line in answers[0].splitlines()}
+    for number, (case, answer) in enumerate(zip(cases, answers, strict=True)):
         wanted = native.encode_stream(case.image, case.model, case.scan).hex()
-        assert coded == wanted, f"case {number}, {name}: {coded[:60]}, {wanted[:60]} here"
-        names.add(name)
-    assert number == len(cases), f"{number} of {len(cases)} cases"
+        coded = [tuple(line.split(maxsplit=1)) for line in answer.splitlines()]
+        assert {name for name, _ in coded} == names, f"case {number}: {coded}"
+        for name, stream in coded:
+            assert stream == wanted, f"case {number}, {name}: {stream[:60]}, here {wanted[:60]}"
     return names
 
 

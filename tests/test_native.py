@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coders import codec, native
-from coders.scan import DIAGONAL, LARGEST_SIDE, SCANS, SEQUENTIAL, WAVEFRONT
+from coders.scan import DIAGONAL, LARGEST_SIDE, SCANS, SEQUENTIAL, WAVEFRONT, Scan
 from models.description import ModelDescription
 from models.frozen import FrozenModel
 from tests.helpers import ROOT, SIZES, TINY, random_frozen, random_image
@@ -168,6 +168,27 @@ def test_sizes_are_checked():
         native.symbol_shares(np.zeros((1, LARGEST_SIDE + 1, 3), np.uint8), model, WAVEFRONT)
     with pytest.raises(ValueError, match="threads"):
         native.decode_stream(b"", 4, 4, model, WAVEFRONT, 0)
+    with pytest.raises(ValueError, match="row_delay"):
+        native.decode_stream(b"", 4, 4, model, Scan("slow", 9, 1 << 20))
+    with pytest.raises(ValueError, match="uint8"):
+        native.symbol_shares_of_pieces(np.zeros((1, 4, 4, 3)), model, WAVEFRONT)
+
+
+def test_steps_take_no_array_that_would_be_copied():
+    """What was written into a copy would be lost. A stream is given once."""
+    model, image, pool = random_frozen(TINY["gray"]), random_image(3, 3, 1), native.pool(1)
+    encoder, description = native.step_encoder(image, model, WAVEFRONT, 100), model.description
+    inputs, outputs = np.zeros((9, description.inputs), np.int16), np.zeros((9, description.outputs), np.int32)
+    for wrong in (inputs.astype(np.int32), np.zeros((9, 2 * description.inputs), np.int16)[:, ::2]):
+        with pytest.raises(TypeError):
+            native.advance([encoder], [0], outputs, wrong, pool)
+    assert native.advance([encoder], [0], outputs, inputs, pool) == [9]
+    with pytest.raises(ValueError, match="not whole"):
+        encoder.result()
+    assert native.advance([encoder], [9], outputs, inputs, pool) == [0]
+    assert len(encoder.result()) > 0
+    with pytest.raises(ValueError, match="given"):
+        encoder.result()
 
 
 @ALL_SCANS

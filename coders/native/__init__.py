@@ -112,6 +112,8 @@ def symbol_shares_of_pieces(
     The pixels at least `margin` from the sides; an image a thread. Raises ValueError where that leaves none.
     """
     images = np.ascontiguousarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise ValueError(f"images {images.shape} {images.dtype}: must be (N, H, W, C) uint8")
     count, height, width, channels = images.shape
     shares = _prepared(model).measure_pieces(images, *_reading(model, scan), margin, thread_count(threads))
     return shares.reshape(count, height - 2 * margin, width - 2 * margin, channels)

@@ -42,7 +42,7 @@ int64_t block_pixels(const Model& model) {
     return std::clamp<int64_t>((int64_t(1) << 27) / model.macs, kBatch, 4096);
 }
 
-// One thread's evaluation of blocks. `Sink` takes put(row, column, channel, c_low, c_high) of each sub-pixel, in any order.
+// One thread's evaluation of blocks. `Sink` takes put(row, column, channel, interval) of each sub-pixel, in any order.
 class BlockEvaluator {
 public:
     BlockEvaluator(const Task& task, const Canvas& canvas)

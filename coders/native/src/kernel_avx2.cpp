@@ -82,7 +82,8 @@ const Kernel* avx2_kernel() {
                                find_channel<VectorSearch<Lanes256>>,
                                vector_intervals_of<Lanes256>,
                                ceiling};
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") ? &kernel : nullptr;
+    const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && has_lzcnt();
+    return supported ? &kernel : nullptr;
 }
 
 }  // namespace p59

@@ -38,6 +38,50 @@ struct Avx512Vnni : Values256 {
         return _mm512_srai_epi32(_mm512_add_epi32(halves, _mm512_set1_epi32(1)), 1);
     }
     static Values narrow(Sums sums) { return _mm512_cvtsepi32_epi16(sums); }
+
+    // 32 activations in a vector: vpackssdw works on 128-bit quarters, the permutation puts them in order.
+    static __m512i narrow_two(Sums a, Sums b) {
+        return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_packs_epi32(a, b));
+    }
+    class FinishTwo {
+    public:
+        P59_INLINE FinishTwo(const TileWork& work, int block)
+            : first_shift_(_mm512_load_si512(work.layer->shift.data() + block * kBlock)),
+              second_shift_(_mm512_load_si512(work.layer->shift.data() + (block + 1) * kBlock)),
+              highest_(_mm512_set1_epi16(int16_t(work.limit))),
+              lowest_(_mm512_set1_epi16(int16_t(-work.limit))),
+              leaky_(work.layer->leaky),
+              skip_(work.layer->skip),
+              stride_(work.activation_stride),
+              hidden_(work.hidden + block * kBlock),
+              entered_(work.entered + block * kBlock) {}
+
+        P59_INLINE void operator()(int pixel, Sums first, Sums second) const {
+            first = _mm512_srav_epi32(first, first_shift_);
+            second = _mm512_srav_epi32(second, second_shift_);
+            __m512i values = narrow_two(first, second);
+            if (leaky_) {
+                const __m512i below = narrow_two(coarse(first), coarse(second));
+                values = _mm512_max_epi16(values, _mm512_mulhrs_epi16(below, _mm512_set1_epi16(kLeakyMultiplier)));
+            }
+            values = clamped(values);
+            const size_t position = pixel * stride_;
+            if (skip_) values = clamped(_mm512_adds_epi16(values, _mm512_loadu_si512(entered_ + position)));
+            _mm512_storeu_si512(hidden_ + position, values);
+        }
+
+    private:
+        P59_INLINE __m512i clamped(__m512i values) const {
+            return _mm512_max_epi16(_mm512_min_epi16(values, highest_), lowest_);
+        }
+
+        Sums first_shift_, second_shift_;
+        __m512i highest_, lowest_;
+        bool leaky_, skip_;
+        size_t stride_;
+        int16_t* hidden_;
+        const int16_t* entered_;
+    };
 };
 
 // As Lanes256.
@@ -71,7 +115,6 @@ struct Lanes512 {
     static Int where_equal(Int a, Int b, Int yes, Int no) {
         return _mm512_mask_blend_epi32(_mm512_cmpeq_epi32_mask(a, b), no, yes);
     }
-    static uint32_t greater(Int a, Int b) { return _mm512_cmpgt_epi32_mask(a, b); }
     static Int gather(const int32_t* table, Int index) { return _mm512_i32gather_epi32(index, table, 4); }
     static Int lookup16(const int32_t* table, Int index) {
         return _mm512_permutexvar_epi32(index, _mm512_loadu_si512(table));
@@ -82,6 +125,15 @@ struct Lanes512 {
         const __m512d power = _mm512_set1_pd(0x1p31);
         return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvttpd_epi32(_mm512_div_pd(power, low))),
                                   _mm512_cvttpd_epi32(_mm512_div_pd(power, high)), 1);
+    }
+
+    static int32_t count_below(const int32_t* numbers, uint32_t factor, uint64_t most) {
+        const Int by = _mm512_set1_epi64(factor), end = _mm512_set1_epi64(int64_t(most));
+        const Int all = load(numbers), odd = _mm512_srli_epi64(all, 32);
+        const Int even = _mm512_and_si512(all, _mm512_set1_epi64(0xFFFFFFFF));
+        const uint32_t even_below = _mm512_cmplt_epu64_mask(_mm512_add_epi64(_mm512_mul_epu32(even, by), even), end);
+        const uint32_t odd_below = _mm512_cmplt_epu64_mask(_mm512_add_epi64(_mm512_mul_epu32(odd, by), odd), end);
+        return __builtin_popcount(even_below | (odd_below & 0x7F) << 8);
     }
 
     static constexpr int kSquare = Lanes256::kSquare;
@@ -114,7 +166,7 @@ const Kernel* avx512vnni_kernel() {
                                find_channel<VectorSearch<Lanes512>>,
                                vector_intervals_of<Lanes512>,
                                ceiling};
-    const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
+    const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && has_lzcnt() &&
                            __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                            __builtin_cpu_supports("avx512vnni");

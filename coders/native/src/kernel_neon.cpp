@@ -131,10 +131,6 @@ struct NeonLanes {
     }
 
     static Int where_equal(Int a, Int b, Int yes, Int no) { return vbslq_s32(vceqq_s32(a, b), yes, no); }
-    static uint32_t greater(Int a, Int b) {
-        static constexpr uint32_t bits[] = {1, 2, 4, 8};
-        return vaddvq_u32(vandq_u32(vcgtq_s32(a, b), vld1q_u32(bits)));
-    }
     static Int gather(const int32_t* table, Int index) {
         Int found = vdupq_n_s32(table[vgetq_lane_s32(index, 0)]);
         found = vld1q_lane_s32(table + vgetq_lane_s32(index, 1), found, 1);
@@ -147,6 +143,19 @@ struct NeonLanes {
         const int64x2_t low = vcvtq_s64_f64(vdivq_f64(power, vcvtq_f64_s64(vmovl_s32(vget_low_s32(a)))));
         const int64x2_t high = vcvtq_s64_f64(vdivq_f64(power, vcvtq_f64_s64(vmovl_high_s32(a))));
         return vmovn_high_s64(vmovn_s64(low), high);
+    }
+
+    static int32_t count_below(const int32_t* numbers, uint32_t factor, uint64_t most) {
+        const uint32x2_t by = vdup_n_u32(factor);
+        const uint64x2_t end = vdupq_n_u64(most);
+        uint64x2_t count = vdupq_n_u64(0);
+        for (int part = 0; part < 16; part += kLanes) {
+            uint32x4_t all = vreinterpretq_u32_s32(load(numbers + part));
+            if (part + kLanes == 16) all = vsetq_lane_u32(UINT32_MAX, all, 3);  // the last one is not counted
+            for (uint32x2_t two : {vget_low_u32(all), vget_high_u32(all)})
+                count = vsubq_u64(count, vcltq_u64(vaddw_u32(vmull_u32(two, by), two), end));
+        }
+        return int32_t(vaddvq_u64(count));
     }
 
     static constexpr int kSquare = 4;

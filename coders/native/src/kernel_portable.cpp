@@ -83,11 +83,12 @@ struct PortableSearch {
         prepared.lane[0] = clamped(mean_value(mixture), 1, 255);
     }
 
-    static bool find_near(const Prepared&, uint32_t, Symbol&) { return false; }
+    static bool find_near(const Prepared&, const ArithmeticDecoder&, Symbol&) { return false; }
 
     // From the mean outwards in growing strides until the target is enclosed, then by halves.
     static Symbol find_anywhere(const Tables& tables, const Conditioned& mixture, const Prepared& prepared,
-                                uint32_t target) {
+                                const ArithmeticDecoder& decoder) {
+        const uint32_t target = decoding_target(decoder);
         int32_t below = 0, above = 256;
         uint32_t c_below = 0, c_above = kTotal;
         int32_t probe = prepared.lane[0], stride = 1;

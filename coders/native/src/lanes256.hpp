@@ -56,10 +56,6 @@ struct Lanes256 {
     static Int where_equal(Int a, Int b, Int yes, Int no) {
         return _mm256_blendv_epi8(no, yes, _mm256_cmpeq_epi32(a, b));
     }
-    // Bit i: whether lane i of a is above lane i of b.
-    static uint32_t greater(Int a, Int b) {
-        return uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(a, b))));
-    }
     static Int gather(const int32_t* table, Int index) { return _mm256_i32gather_epi32(table, index, 4); }
     // Of a table of 16 entries.
     static Int lookup16(const int32_t* table, Int index) { return gather(table, index); }
@@ -70,6 +66,21 @@ struct Lanes256 {
         const __m256d power = _mm256_set1_pd(0x1p31);
         return _mm256_set_m128i(_mm256_cvttpd_epi32(_mm256_div_pd(power, high)),
                                 _mm256_cvttpd_epi32(_mm256_div_pd(power, low)));
+    }
+
+    // Of how many c of the first 15 of 16 numbers c * (factor + 1) is below `most`, which is at most 2**48.
+    static int32_t count_below(const int32_t* numbers, uint32_t factor, uint64_t most) {
+        const Int by = _mm256_set1_epi64x(factor), end = _mm256_set1_epi64x(int64_t(most));
+        uint32_t below = 0;
+        for (int part = 0; part < 16; part += kLanes) {
+            const Int all = load(numbers + part), odd = _mm256_srli_epi64(all, 32);
+            const Int even = _mm256_and_si256(all, _mm256_set1_epi64x(0xFFFFFFFF));
+            const Int even_below = _mm256_cmpgt_epi64(end, _mm256_add_epi64(_mm256_mul_epu32(even, by), even));
+            const Int odd_below = _mm256_cmpgt_epi64(end, _mm256_add_epi64(_mm256_mul_epu32(odd, by), odd));
+            const __m256 both = _mm256_castsi256_ps(_mm256_blend_epi32(even_below, odd_below, 0xAA));
+            below |= uint32_t(_mm256_movemask_ps(both)) << part;
+        }
+        return __builtin_popcount(below & 0x7FFF);
     }
 
     // kSquare rows of kSquare numbers to as many columns; strides in numbers, all addresses aligned to 32 bytes.

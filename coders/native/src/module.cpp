@@ -5,6 +5,8 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <climits>
+
 #include "module.hpp"
 
 namespace {
@@ -84,11 +86,11 @@ double ceiling(const std::string& instruction_set, int threads, double seconds) 
     require(seconds > 0 && seconds <= 10, "seconds must be above 0 and at most 10");
     const Kernel* kernel = kernel_named(instruction_set);
     nb::gil_scoped_release released;
-    std::atomic<int> ready{0};
+    std::atomic<int> ready{0}, awaited{INT_MAX};
     std::vector<double> rates(threads);
     std::atomic<bool> stop{false};
     auto body = [&](int index) {
-        for (++ready; ready.load() < threads && !stop.load();) std::this_thread::yield();
+        for (++ready; ready.load() < awaited.load() && !stop.load();) std::this_thread::yield();
         const Clock::time_point start = Clock::now();
         double elapsed = 0;
         int64_t done = 0;
@@ -100,6 +102,7 @@ double ceiling(const std::string& instruction_set, int threads, double seconds) 
     };
     {
         Team team(threads, body, stop);
+        awaited = team.size();
         body(0);
     }
     double total = 0;

@@ -26,6 +26,8 @@ using Taps = std::vector<std::pair<int, int>>;
 
 // Of an image, so that places in its coding (decode.cpp) can be counted in 64 bits.
 constexpr int64_t kLargestSide = 1 << 24, kMostPixels = int64_t(1) << 36;
+// Of rows, where it is not the width: larger ones leave most steps empty.
+constexpr int64_t kLargestDelay = 16;
 constexpr int kMostThreads = 1024;
 
 inline void require(bool condition, const std::string& message) {
@@ -77,7 +79,8 @@ public:
         require(height * width <= most, "image of more than " + std::to_string(most) + " pixels");
         require(int(taps.size()) == model_.taps, "taps: not as many as the model has");
         require(west >= 0 && west < int(taps.size()), "west: not the index of a tap");
-        require(!row_delay || (*row_delay >= 1 && *row_delay <= kLargestSide), "row_delay must be at least 1");
+        require(!row_delay || (*row_delay >= 1 && *row_delay <= kLargestDelay),
+                "row_delay must be 1 to " + std::to_string(kLargestDelay));
         require(threads >= 1, "threads must be at least 1");
         Task task{model_,
                   {height, width, row_delay.value_or(width)},

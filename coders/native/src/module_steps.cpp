@@ -33,7 +33,6 @@ std::unique_ptr<StepDecoder> step_decoder(const PyModel& model, nb::bytes stream
 }
 
 nb::bytes encoded_stream(StepEncoder& encoder) {
-    require(encoder.finished(), "the image is not encoded yet");
     const std::vector<uint8_t> stream = encoder.finish();
     return nb::bytes(reinterpret_cast<const char*>(stream.data()), stream.size());
 }
@@ -86,7 +85,7 @@ void bind_steps(nb::module_& module, nb::class_<PyModel>& model) {
         .def_prop_ro("most", &StepCoder::most, "No turn has more pixels.");
     nb::class_<StepEncoder, StepCoder>(module, "StepEncoder").def("result", &encoded_stream, "The stream, once.");
     nb::class_<StepDecoder, StepCoder>(module, "StepDecoder").def("result", &decoded_image, "The image (H, W, C) uint8.");
-    module.def("advance", &advance_images, "coders"_a, "awaited"_a, "outputs"_a, "inputs"_a, "pool"_a,
+    module.def("advance", &advance_images, "coders"_a, "awaited"_a, "outputs"_a.noconvert(), "inputs"_a.noconvert(), "pool"_a,
                "A turn of several images; pixels that each of them has gathered.");
 }
 

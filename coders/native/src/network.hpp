@@ -19,11 +19,13 @@
 //     Sums coarse(sums)                   (sums + 2**5) >> 6, written so that it cannot overflow
 //     Values leaky(values, coarse)        the larger of the value and its coarse form times kLeakyMultiplier / 2**15
 //     Values clamp(values, limit), add(a, b)   add saturates
+//     FinishTwo(work, block)(pixel, sums, sums)   may be missing: finish_tile of two blocks of a hidden layer at a time
 #pragma once
 
 #include <cstdint>
 #include <utility>
 
+#include "inline.hpp"
 #include "model.hpp"
 
 namespace p59 {
@@ -37,14 +39,6 @@ struct TileWork {
     int activation_stride, output_stride, limit;
 };
 
-#if defined(__GNUC__)
-#define P59_INLINE __attribute__((always_inline))
-#define P59_NOINLINE __attribute__((noinline))
-#else
-#define P59_INLINE
-#define P59_NOINLINE
-#endif
-
 // function(0), function(1), ... with constants, so that arrays indexed by them become registers.
 template <class Function, int... Index>
 P59_INLINE static inline void unrolled(Function&& function, std::integer_sequence<int, Index...>) {
@@ -57,7 +51,7 @@ P59_INLINE static inline void unrolled(Function&& function) {
 }
 
 // What follows the sums of a tile: shift, and in hidden layers LeakyReLU, clamp and skip. Apart from the loop over the
-// inputs, and through memory, because compilers otherwise run out of registers in that loop; it takes 3 % of the time.
+// inputs, and through memory, because compilers otherwise run out of registers in that loop.
 template <class Isa>
 P59_NOINLINE static void finish_tile(const TileWork& work, int block, int pixel, int blocks, int pixels,
                                      const int32_t* sums) {
@@ -108,6 +102,13 @@ static void tile(const TileWork& work, int block, int pixel) {
         });
     }
 
+    if constexpr (Blocks == 2 && requires { typename Isa::FinishTwo; }) {
+        if (work.hidden) {
+            const typename Isa::FinishTwo finish(work, block);
+            unrolled<Pixels>([&](auto p) P59_INLINE { finish(pixel + p, sums[p][0], sums[p][1]); });
+            return;
+        }
+    }
     alignas(64) int32_t finished[Pixels * Blocks * kBlock];
     unrolled<Pixels>([&](auto p) P59_INLINE {
         unrolled<Blocks>(

@@ -6,6 +6,8 @@
 #pragma once
 
 #include <memory>
+#include <stdexcept>
+#include <utility>
 
 #include "codec.hpp"
 #include "pool.hpp"
@@ -80,7 +82,10 @@ public:
     StepEncoder(const Task& task, const uint8_t* image, int64_t pixels);
     int64_t most() const override { return pixels_ + scan_.longest_step(); }
     // Once, when all is taken.
-    std::vector<uint8_t> finish() { return encoder_.finish(); }
+    std::vector<uint8_t> finish() {
+        if (!finished() || std::exchange(given_, true)) throw std::invalid_argument("stream: not whole yet, or given");
+        return encoder_.finish();
+    }
 
 private:
     int64_t end_of_block() const override;
@@ -89,6 +94,7 @@ private:
     const int64_t pixels_;
     ArithmeticEncoder encoder_;
     std::vector<uint32_t> intervals_;
+    bool given_ = false;
 };
 
 // A turn of several images of models with the same I and K. `awaited[i]` of image i's pixels are in outputs (N, K), one

@@ -1,8 +1,8 @@
 // From contexts to mixtures and from mixtures to symbols, for a batch of pixels; what surrounds the network.
 //
 // `Search` finds the value whose interval of CDF points holds the coder's target, in parts: prepare(tables, mixture,
-// prepared) needs only the mixture; find_near(prepared, target, symbol) tells whether that was enough to find the symbol;
-// find_anywhere(tables, mixture, prepared, target) -> Symbol finds it where it was not. Its conditioned() is the one of
+// prepared) needs only the mixture; find_near(prepared, decoder, symbol) tells whether that was enough to find the symbol;
+// find_anywhere(tables, mixture, prepared, decoder) -> Symbol finds it where it was not. Its conditioned() is the one of
 // mixture.hpp in its own way, with `room` for a multiple of four means.
 #pragma once
 
@@ -39,8 +39,6 @@ static void gather_channels(const Model& model, const Reading& reading, const ui
             const int64_t column = (offset - row * reading.stride) / Channels;
             for (int64_t place : {row, column}) inputs[count++] = place % 2 ? 255 : -255;
         }
-        // A pair's second half must be zero where the number of inputs is odd: the buffer held other things before.
-        if (count % 2) inputs[count] = 0;
     }
 }
 
@@ -101,13 +99,12 @@ static void find_channel(const Model& model, ArithmeticDecoder& stream, const in
         ArithmeticDecoder decoder = stream;  // in registers
         for (int i = 0; i < n; ++i) {
             if (i + kAhead < n) prefetch(prepared + i + kAhead);
-            const uint32_t target = decoding_target(decoder);
             Symbol symbol;
-            if (!Search::find_near(prepared[i], target, symbol)) {
+            if (!Search::find_near(prepared[i], decoder, symbol)) {
                 int32_t room[kConditionedRoom];
                 const int32_t* mixture = mixtures + size_t(i) * model.mixture_stride;
                 Conditioned own = Search::conditioned(model, components, mixture, channel, pixels[i], room);
-                symbol = Search::find_anywhere(model.tables, own, prepared[i], target);
+                symbol = Search::find_anywhere(model.tables, own, prepared[i], decoder);
             }
             take_symbol(decoder, symbol.c_low, symbol.c_high);
             pixels[i][channel] = uint8_t(symbol.value);

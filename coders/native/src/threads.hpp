@@ -50,6 +50,9 @@ public:
     Team& operator=(const Team&) = delete;
     ~Team() { join(); }
 
+    // With the caller; fewer than asked for where the system has no more.
+    int size() const { return int(threads_.size()) + 1; }
+
     // To be called after the caller's own part. Rethrows what another thread threw first.
     void finish() {
         join();

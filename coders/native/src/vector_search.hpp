@@ -1,6 +1,7 @@
 // The search for a symbol on vectors: `Search` of symbols.hpp, with several values of one pixel at a time.
 #pragma once
 
+#include "inline.hpp"
 #include "vector_mixture.hpp"
 
 namespace p59 {
@@ -36,7 +37,9 @@ struct VectorSearch {
     }
 
     // Points of first, first + step, ... (16 of them).
-    static void look(const Tables& tables, const Conditioned& mixture, int32_t first, int32_t step, int32_t* points) {
+    // In line, so that the compiler knows the number of components.
+    P59_INLINE static void look(const Tables& tables, const Conditioned& mixture, int32_t first, int32_t step,
+                                int32_t* points) {
         LaneMixture<Lanes> everywhere;
         for (int i = 0; i < mixture.components; ++i) {
             everywhere.means[i] = Lanes::all(mixture.means[i]);
@@ -51,24 +54,22 @@ struct VectorSearch {
         }
     }
 
-    // How many of the first 15 points are not above the target.
-    static int32_t count_below(const int32_t* points, uint32_t target) {
-        const auto above_target = Lanes::all(int32_t(target) + 1);
-        uint32_t below = 0;
-        for (int part = 0; part < kWindow; part += kLanes)
-            below |= Lanes::greater(above_target, Lanes::load(points + part)) << part;
-        return __builtin_popcount(below & ((1 << kInterior) - 1));
+    // How many of the first 15 points are at or below the target: c <= ((offset + 1) * 2**16 - 1) / span without a
+    // division. A span of 2**32 does not fit 32 bits, one less does.
+    static int32_t count_below(const int32_t* points, const ArithmeticDecoder& decoder) {
+        const uint64_t end = (uint64_t(decoder.offset) + 1) << kTotalBits;
+        return Lanes::count_below(points, decoder.interval.high - decoder.interval.low, end);
     }
 
     // The points around the mean, and in the last lane the value that the first is of.
-    static void prepare(const Tables& tables, const Conditioned& mixture, Prepared& prepared) {
+    P59_INLINE static void prepare(const Tables& tables, const Conditioned& mixture, Prepared& prepared) {
         const int32_t first = clamped(mean_value(mixture) - kInterior / 2, 1, 256 - kInterior);
         look(tables, mixture, first, 1, prepared.lane);
         prepared.lane[kInterior] = first;
     }
 
-    static bool find_near(const Prepared& prepared, uint32_t target, Symbol& symbol) {
-        const int32_t first = prepared.lane[kInterior], count = count_below(prepared.lane, target);
+    static bool find_near(const Prepared& prepared, const ArithmeticDecoder& decoder, Symbol& symbol) {
+        const int32_t first = prepared.lane[kInterior], count = count_below(prepared.lane, decoder);
         // Below the first point lies 0 where the first is of value 1, above the last 256 where that is of 255.
         const int32_t low = count ? prepared.lane[count - 1] : 0;
         const int32_t high = count < kInterior ? prepared.lane[count] : kTotal;
@@ -76,14 +77,14 @@ struct VectorSearch {
         return (count > 0 || first == 1) && (count < kInterior || first == 256 - kInterior);
     }
 
-    __attribute__((noinline)) static Symbol find_anywhere(const Tables& tables, const Conditioned& mixture,
-                                                          const Prepared&, uint32_t target) {
+    P59_NOINLINE static Symbol find_anywhere(const Tables& tables, const Conditioned& mixture, const Prepared&,
+                                             const ArithmeticDecoder& decoder) {
         alignas(64) int32_t points[kWindow];
         look(tables, mixture, kWindow, kWindow, points);
-        const int32_t coarse = count_below(points, target);
+        const int32_t coarse = count_below(points, decoder);
         const int32_t below = coarse ? points[coarse - 1] : 0, above = coarse < kInterior ? points[coarse] : kTotal;
         look(tables, mixture, coarse * kWindow + 1, 1, points);
-        const int32_t fine = count_below(points, target);
+        const int32_t fine = count_below(points, decoder);
         return {coarse * kWindow + fine, uint32_t(fine ? points[fine - 1] : below),
                 uint32_t(fine < kInterior ? points[fine] : above)};
     }

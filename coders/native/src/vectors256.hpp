@@ -1,6 +1,7 @@
 // What the AVX2 and the AVX-512 kernel share: 16 int16 activations.
 #pragma once
 
+#include <cpuid.h>
 #include <immintrin.h>
 
 #include "mixture.hpp"
@@ -8,6 +9,12 @@
 namespace p59 {
 
 namespace {
+
+// Processors without lzcnt take it for another instruction; compilers have no common name to ask for it.
+inline bool has_lzcnt() {
+    unsigned a, b, c, d;
+    return __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & 1 << 5);
+}
 
 struct Values256 {
     using Values = __m256i;
