@@ -12,7 +12,7 @@ is not decided yet but the interval is less than half; the second bit is dropped
 next written bit as its opposite. The last symbol is followed by one pending bit and one bit that names the quarter.
 
 `Encoder` and `Decoder` take CDF points. `arithmeticCoding` and `arithmeticDeCoding` are NumpyAc's own interface, which
-takes rows of probabilities. Source: SPEC section 4; the format is that of github.com/zb12138/NumpyAc.
+takes rows of probabilities. The format is that of github.com/zb12138/NumpyAc.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def _adapted_layer(
     largest = np.abs(weight).max(1, keepdims=True)
     products = numbers.left.astype(np.int64) @ numbers.right.astype(np.int64).T * largest
     factors = (1 << numbers.gain_exponent) + numbers.gains.astype(np.int64)
-    # |exact| < 2**48, offsets << shift at most 2**53: int64 holds all of it.
+    # |exact| < 2**49, offsets << shift at most 2**53: int64 holds all of it.
     exact = (weight * factors[:, None] << numbers.product_exponent) + (products << numbers.gain_exponent)
     point = numbers.gain_exponent + numbers.product_exponent
     offsets = np.concatenate(

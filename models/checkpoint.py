@@ -54,7 +54,7 @@ def settings_of(payload: dict) -> dict:
 
 
 def _published_network(state: dict[str, torch.Tensor]) -> ContextNet:
-    """The published layout: layer 0 a masked 5x5 convolution, layers 2, 4, 6, 8 1x1 convolutions (SPEC section 5)."""
+    """The published layout: layer 0 a masked 5x5 convolution, layers 2, 4, 6, 8 1x1 convolutions."""
     numbers = sorted(
         int(key.split(".")[3]) for key in state if key.startswith("entropy.model.get_wms.") and key.endswith(".weight")
     )

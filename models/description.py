@@ -25,7 +25,8 @@ class ModelDescription:
     residual    `res_con`: first layer, then residual blocks of two layers, then the output layer
     reference   what inputs and means are relative to: "none" (published: absolute values) or "west"
                 (the pixel to the left)
-    scales      "clamped" (published: sigma = max(output, 0.11/255)) or "exponential" (sigma = exp(output - 4))
+    scales      "clamped" (published: sigma = max(output, 0.11/255)) or "exponential" (sigma = exp(output - 4)), in
+                units of 255 pixel values; once frozen 0.11 to 431 pixel values
     input_gain  factor of the differences from the west pixel before the first layer (reference "west" only)
     padding     how pixels outside the image read, see models.neighbourhood
     parities    whether it also sees if a pixel's row and column are even or odd: colour of half the resolution of
@@ -158,5 +159,5 @@ class ModelDescription:
         return cls(**values)
 
 
-#: The network of the paper (SPEC: 58,916 parameters, absolute values in and out, zeros outside the image).
+#: The network of the paper: 58,916 parameters, absolute values in and out, zeros outside the image.
 PUBLISHED = ModelDescription(reference="none", scales="clamped", padding="zero")

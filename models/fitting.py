@@ -184,7 +184,7 @@ def multiplies_bfloat16(device: str) -> bool:
 class _AdaptedNet(nn.Module):
     """The frozen network in floating point, in its own integer units, with the adaptation's numbers as parameters.
 
-    But for rounding and the clamping of activations, which few of them reach.
+    Rounding is left out, and so is the clamping of activations, which few of them reach.
     """
 
     def __init__(self, model: FrozenModel, products: int, generator: torch.Generator) -> None:

@@ -3,17 +3,17 @@
 Letters: N pixels, C channels, M components. Units of the network's integer outputs (its last layer is frozen to them):
 
     means   1/64 pixel value, relative to the reference        MEAN_BITS
-    scales  "exponential": index on the grid sigma = 0.11 * 2**(index/16), 0..191
+    scales  "exponential": index on the grid sigma = 0.11 * 2**(index/16) pixel values, 0..191
             "clamped": 1/4096 pixel value, looked up on the same grid
     logits  1/256 of a binary logarithm                        LOGIT_BITS
     cross   1/4096                                             CROSS_BITS
 
 A CDF point of value v (0..256) is what the coder needs: point(0) = 0, point(256) = 65536 and between them
 
-    point(v) = v + (sum_i weight_i * PHI((64 v - 32 - mean_i) / sigma_i) + 2**13 >> 14)
+    point(v) = v + (sum_i weight_i * PHI((64 v - 32 - mean_i) / (64 sigma_i)) + 2**13 >> 14)
 
 with 12-bit weights that sum to 4096 and PHI in units of 1/(4 * 65280), so that each of the 256 symbols keeps at least
-1/65536 (SPEC section 4). The tables are exact to their last digit (models.fixed_tables).
+1/65536. The tables are exact to their last digit (models.fixed_tables).
 """
 
 from __future__ import annotations

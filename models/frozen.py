@@ -1,6 +1,6 @@
 """The frozen network: integers in, integers out, the same on every machine.
 
-A layer maps int16 activations a (|a| <= limit) to
+A layer maps int16 activations a (|a| <= limit; inputs of the first layer 255) to
 
     s[o] = (sum_i weight[o, i] * a[i] + bias[o]) >> shift[o]          (bias holds half a unit, so this rounds)
 
@@ -11,8 +11,8 @@ A hidden layer then saturates s to int16 (sat), applies the integer LeakyReLU wh
 clamps to [-limit, limit], and adds (clamping again) what entered the layer before where it closes a residual block.
 Sums far below zero are common before LeakyReLU; shifting them apart keeps their slope without taking precision from
 the sums above zero. The last layer's s are the outputs.
-Every row's sum is bounded by |bias| + L1(weights) * limit <= 2**31 - 1, which is checked when a model is made or read,
-so int32 accumulation cannot overflow in any order of summation, and float64 products are exact.
+Every row's sum is bounded by |bias| + L1(weights) * (limit, or 255) <= 2**31 - 1, which is checked when a model is made
+or read, so int32 accumulation cannot overflow in any order of summation, and float64 products are exact.
 
 Letters: N contexts, I inputs, K outputs.
 """

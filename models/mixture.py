@@ -22,7 +22,7 @@ MEAN_GAIN = 0.1 * 255
 LOG_SCALE_OFFSET = -4.0
 #: Smallest probability the published loss counts.
 PUBLISHED_CLIP = 1e-9
-#: The 16-bit coder gives each of 256 symbols 1/65536 on top of its share of the rest (SPEC section 4).
+#: The 16-bit coder gives each of 256 symbols 1/65536 on top of its share of the rest.
 CODER_SHARE = (65536 - 256) / 65536
 CODER_FLOOR = 1 / 65536
 

@@ -60,7 +60,7 @@ def shares_by_definition(image: np.ndarray, model, scan) -> np.ndarray:
 
 
 def order_by_definition(scan, height: int, width: int, channels: int):
-    """SPEC section 3: (row, column, channel) in the order of the stream."""
+    """(row, column, channel) in the order of the stream."""
     if scan.name == "sequential":
         return [(r, c, k) for r in range(height) for c in range(width) for k in range(channels)]
     delay = {"wavefront": 3, "diagonal": 1}[scan.name]

@@ -130,7 +130,7 @@ def test_a_choice_of_models_is_not_taken_for_its_first_one(folder, tmp_path):
     rate, _, complexity = (table.markdown() for table in tables_of(rows, {row.model for row in rows}))
     for label, figure in ((f"({first[:8]})", "2.000"), (f"({both[:8]}x2)", "1.000")):
         assert [figure in line for line in rate.splitlines() if label in line] == [True]
-    assert complexity.count("of 2 such networks the best for each image") == 1
+    assert complexity.count("2 x 58,916") == 1
 
 
 def test_marked_tables_are_filled():

@@ -176,7 +176,7 @@ def test_clamped_scales_are_the_nearest_of_the_grid():
 
 @pytest.mark.parametrize("description", DESCRIPTIONS.values(), ids=DESCRIPTIONS)
 def test_integer_and_float_mixtures_cost_nearly_the_same(description):
-    """The expected excess over the float distribution: DESIGN section 2 allows some thousandths of a percent."""
+    """The expected excess over the float distribution: some thousandths of a percent are allowed."""
     outputs, pixels, reference = random_case(description, 300, seed=5)
     mixture = mixture_of(*(torch.from_numpy(array) for array in (outputs, pixels, reference)), description)
     gain, offset = output_units(description)

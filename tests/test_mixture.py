@@ -15,7 +15,7 @@ from tests.mixture_cases import DESCRIPTIONS, random_case
 
 
 def oracle_probability(outputs, pixels, reference, description, channel: int, value: int, fold: bool) -> float:
-    """SPEC section 1 for one sub-pixel, with math.erf and Python numbers."""
+    """The mixture of one sub-pixel, with math.erf and Python numbers."""
     count, mixtures = description.channels, description.mixtures
     block = count * mixtures
     west = description.reference == "west"

@@ -157,7 +157,7 @@ def test_a_description_survives_its_file_form():
     assert ModelDescription.from_json(description.to_json()) == description
 
 
-# The published layout (SPEC section 5), built here from its description.
+# The published layout, built here from its description.
 
 
 def published_state(channels: int = 3, mixtures: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:

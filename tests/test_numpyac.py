@@ -31,7 +31,7 @@ def encoded(pairs) -> bytes:
 
 
 def oracle(pairs) -> bytes:
-    """SPEC section 4 on the unit interval itself: exact, no pending bits, nothing is ever shifted out.
+    """The coder on the unit interval itself: exact, no pending bits, nothing is ever shifted out.
 
     The coder's registers show a window of the unit interval, SIZE units wide. It narrows to its left, right or middle
     half while [low, end) lies in that half; the unit is halved then. The stream names the quarter of the last window

@@ -1,4 +1,4 @@
-"""The published checkpoint gives the published rates, as floats and frozen (SPEC section 6)."""
+"""The published checkpoint gives the published rates, as floats and frozen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scan orders of SPEC section 3: time = row_delay * row + column, every pixel once."""
+"""The scan orders: time = row_delay * row + column, every pixel once."""
 
 from __future__ import annotations
 

@@ -196,12 +196,15 @@ def complexity_table(rows: list[Row]) -> Table:
         for parameters, macs in sorted({(row.parameters, row.macs) for row in group}):
             figures = "computed from the model; rate measured" + ("; adapts to each image" if ADAPTED in codec else "")
             count = max(int(row.model.partition(SEVERAL)[2] or 1) for row in group)
-            figures += f"; of {count} such networks the best for each image" if count > 1 else ""
-            lines.append((codec, f"{parameters:,}", f"{macs:,}", rate, figures))
+            each = f"{count} x {parameters:,}" if count > 1 else f"{parameters:,}"
+            lines.append((codec, each, f"{macs:,}", rate, figures))
     for other in PUBLISHED:
         macs = NOTHING if other.macs is None else f"{other.macs:,.0f}"
         rate = NOTHING if other.kodak is None else f"{other.kodak:.3f}".rstrip("0")
         lines.append((other.name, f"{other.parameters:,.0f}", macs, rate, other.note))
     headers = ("codec", "parameters", "MACs per pixel", "Kodak bpsp", "figures")
-    note = "MAC: multiply-accumulate of the network. Published figures are their authors'; a dash: not stated."
+    note = (
+        "13 x: so many networks of at most so many parameters, one of which codes an image. MAC: multiply-accumulate "
+        "of a network. Published figures are their authors'; a dash: not stated."
+    )
     return Table("complexity", "Complexity", headers, tuple(lines), {0, 4}, note)
