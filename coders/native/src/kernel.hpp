@@ -42,6 +42,7 @@ struct Kernel {
 const Kernel* portable_kernel();
 // Null where not compiled in or not supported by this processor.
 const Kernel* avx2_kernel();
+const Kernel* avxvnni_kernel();
 const Kernel* avx512vnni_kernel();
 const Kernel* neon_kernel();
 

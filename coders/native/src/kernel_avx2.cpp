@@ -13,44 +13,10 @@ namespace p59 {
 
 namespace {
 
-struct Avx2 : Values256 {
-    // 12 of the 16 registers hold sums; two weights, one broadcast and one product are left.
-    static constexpr int kTilePixels = 6, kTileBlocks = 1, kSingleBlocks = 4;
-
-    struct Sums {
-        __m256i low, high;
-    };
-    using Pairs = Sums;
-    using Pair = __m256i;
-
-    static Sums load(const void* p) {
-        auto vectors = static_cast<const __m256i*>(p);
-        return {_mm256_load_si256(vectors), _mm256_load_si256(vectors + 1)};
-    }
-    static Pairs load_pairs(const int16_t* p) { return load(p); }
-    static Pair broadcast_pair(const int16_t* p) { return _mm256_set1_epi32(pair_at(p)); }
+struct Avx2 : Sums256 {
     static Sums multiply_add(Sums sums, Pairs pairs, Pair pair) {
         return {_mm256_add_epi32(sums.low, _mm256_madd_epi16(pairs.low, pair)),
                 _mm256_add_epi32(sums.high, _mm256_madd_epi16(pairs.high, pair))};
-    }
-    static Sums load_sums(const int32_t* p) { return load(p); }
-    static void store_sums(int32_t* p, Sums sums) {
-        auto vectors = reinterpret_cast<__m256i*>(p);
-        _mm256_store_si256(vectors, sums.low);
-        _mm256_store_si256(vectors + 1, sums.high);
-    }
-    static Sums shift_right(Sums sums, const int32_t* shifts) {
-        Sums by = load(shifts);
-        return {_mm256_srav_epi32(sums.low, by.low), _mm256_srav_epi32(sums.high, by.high)};
-    }
-    static __m256i coarse(__m256i sums) {
-        const __m256i halves = _mm256_srai_epi32(sums, kLeakyPreshift - 1);
-        return _mm256_srai_epi32(_mm256_add_epi32(halves, _mm256_set1_epi32(1)), 1);
-    }
-    static Sums coarse(Sums sums) { return {coarse(sums.low), coarse(sums.high)}; }
-    static Values narrow(Sums sums) {
-        // vpackssdw works on 128-bit halves; the permutation puts the four quarters in order.
-        return _mm256_permute4x64_epi64(_mm256_packs_epi32(sums.low, sums.high), 0xD8);
     }
 };
 

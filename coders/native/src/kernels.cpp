@@ -67,7 +67,8 @@ struct Results {
 }  // namespace
 
 std::vector<const Kernel*> available_kernels() {
-    std::vector<const Kernel*> kernels{avx512vnni_kernel(), avx2_kernel(), neon_kernel(), portable_kernel()};
+    std::vector<const Kernel*> kernels{avx512vnni_kernel(), avxvnni_kernel(), avx2_kernel(), neon_kernel(),
+                                       portable_kernel()};
     kernels.erase(std::remove(kernels.begin(), kernels.end(), nullptr), kernels.end());
     return kernels;
 }
