@@ -36,12 +36,10 @@ def test_sub_folders_and_equal_stems_do_not_overwrite_each_other(run, tmp_path):
 def test_a_list_of_files_and_directories(run, tmp_path):
     for index, name in enumerate(("x/a.png", "y/a.png", "c.png")):
         save(tmp_path / name, photograph(16, 16, index))
-    assert run("encode_wavefront.json", test_data='["x", "y", "c.png"]', bitstream_path="out") in (0, 2)
-    if not run.err:  # refused, or all three are there
-        assert len(files_in(tmp_path / "out")) == 3
-    else:
-        run.says_once("a.png", "encode them apart")
-        assert not (tmp_path / "out").exists()
+    for order in ('["x", "y", "c.png"]', '["c.png", "y", "x"]'):
+        assert run("encode_wavefront.json", test_data=order, bitstream_path="out") == 0
+        assert "y/a.png becomes out/a.png~2.p59" in run.out
+    assert files_in(tmp_path / "out") == ["a.png.p59", "a.png~2.p59", "c.p59"]
 
 
 def test_several_images_into_one_file_are_refused(run, tmp_path):
@@ -203,15 +201,17 @@ def test_a_full_disk_ends_the_run(run, tmp_path, monkeypatch):
 
 
 def test_names_that_differ_in_case_only(monkeypatch):
-    """Each has an output of its own, and finding it takes as long for the last one as for the first."""
+    """Each has an output of its own, whatever the order, and finding it takes as long for the last as for the first."""
     calls, key = [], encode._key
     monkeypatch.setattr(encode, "_key", lambda path: calls.append(path) or key(path))
-    names = [*product(*zip("abcdefg", "ABCDEFG", strict=True))]
+    names = [*product(*zip("ABCDEFG", "abcdefg", strict=True))]
     files = [Path("in", "".join(letters) + ".png") for letters in names]
     outputs = encode.output_paths(files, "in", Path("out"), ".p59")
-    assert [path.name for path in outputs[:3]] == ["abcdefg.png.p59", "abcdefG.png~2.p59", "abcdeFg.png~3.p59"]
+    assert [path.name for path in outputs[:3]] == ["ABCDEFG.png.p59", "ABCDEFg.png~2.p59", "ABCDEfG.png~3.p59"]
+    assert encode.output_paths(files[::-1], "in", Path("out"), ".p59") == outputs[::-1]
     assert len({str(path).casefold() for path in outputs}) == len(files) == 128
-    assert len(calls) <= 12 * len(files)
+    assert len(calls) <= 2 * 12 * len(files)
+    assert len(encode.numbered(files, outputs)) == 1, "not a line for each of so many"
 
 
 def test_sub_folders_are_those_below_the_first_directory_of_a_list():
@@ -229,11 +229,20 @@ def test_long_tables_show_their_totals_only(capsys):
     assert "some.p59" not in shown
 
 
-def test_both_inputs_of_one_output_are_named(run, tmp_path):
-    for folder in ("x", "y"):
-        save(tmp_path / folder / "a.png", photograph(16, 16))
-    assert run("encode_wavefront.json", test_data='["x", "y"]', bitstream_path="out") == 2
-    run.says_once("x/a.png", "y/a.png")
+def test_restored_beside_their_originals_images_are_encoded_again(run, tmp_path):
+    """a.png.png and a.png would both be a.png.p59."""
+    for seed, name in enumerate(("a.png", "a.bmp")):
+        save(tmp_path / "photos" / name, photograph(16, 16, seed))
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out") == 0
+    assert run("decode.json", bitstream_path="out", output_path="photos") == 0
+    assert files_in(tmp_path / "photos") == ["a.bmp", "a.bmp.png", "a.png", "a.png.png"]
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out") == 0
+    assert "photos/a.png.png becomes out/a.png.png~2.p59" in run.out
+    assert run("decode.json", bitstream_path="out", output_path="restored") == 0
+    names = {"a.bmp.png": 1, "a.bmp.png~2.png": 1, "a.png.png": 0, "a.png.png~2.png": 0}
+    assert files_in(tmp_path / "restored") == sorted(names)
+    for name, seed in names.items():
+        np.testing.assert_array_equal(load(tmp_path / "restored" / name), photograph(16, 16, seed))
 
 
 @pytest.mark.parametrize("key", ["test_data", "bitstream_path", "checkpoint_file"])

@@ -19,7 +19,7 @@ from utils.errors import FormatError, InputError, P59Error, RequestError
 from utils.files import write_whole
 from utils.png_chunks import SIGNATURE
 from utils.search import files_below
-from utils.tasks.encode import ENDING, begins_as, coding_of, names_file, output_paths
+from utils.tasks.encode import ENDING, begins_as, coding_of, names_file, numbered, output_paths
 from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
 from utils.tasks.report import say
@@ -55,6 +55,8 @@ def run(task: DecodeTask) -> int:
     outputs = output_paths(files, str(task.source), task.target, ".png", task.into_directory)
     if task.backend.note:
         say(task.backend.note)
+    for line in numbered(files, outputs):
+        say(line)
     task.models.given()
     return conclude(run_files(partial(_decode_file, task), files, outputs, task.backend))
 

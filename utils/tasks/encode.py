@@ -32,6 +32,8 @@ ENDING = ".p59"
 #: Endings of one named file: ours, and that of the published configurations.
 FILE_ENDINGS = (ENDING, ".bin")
 START = MAGIC + bytes((VERSION,))
+#: Up to so many numbered outputs are told one by one.
+FEW_NUMBERED = 10
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def run(task: EncodeTask) -> int:
     outputs = output_paths(files, task.sources, task.target, ENDING, task.into_directory)
     if task.backend.note:
         say(task.backend.note)
-    for line in left_out(task.sources):
+    for line in (*left_out(task.sources), *numbered(files, outputs)):
         say(line)
     task.models.given()
     if task.fit and task.backend.at_once > 1 and len(files) > 1:
@@ -161,8 +163,9 @@ def output_paths(
     """One output for each input: `target` itself where it names a file, else <target>/<sub-folders>/<stem><ending>.
 
     Sub-folders are those below a source directory. Where inputs of a folder differ in nothing but their endings, or in
-    upper and lower case, which some file systems do not tell apart, their outputs keep the endings: <name><ending>.
-    Raises RequestError where two inputs would still share an output, or an output is one of the inputs.
+    upper and lower case, which some file systems do not tell apart, their outputs keep the endings: <name><ending>. Of
+    those that would still share an output all but the first are numbered: <name>~2<ending>. That does not depend on the
+    order of the files. Raises RequestError where several inputs are to be one file, or an output is one of the inputs.
     """
     if not names_file(target, into_directory):
         outputs = _outputs_inside(files, sources, target, ending)
@@ -183,22 +186,26 @@ def _outputs_inside(files: list[Path], sources: str | list[str], target: Path, e
     inside = [file.relative_to(_first_of(roots, file)) for file in files]
     inside = [Path(file.name) if path == Path() else path for file, path in zip(files, inside, strict=True)]
     stems = Counter(_key(path.with_suffix("")) for path in inside)
-    outputs: dict[str, Path] = {}
-    numbers: dict[str, int] = {}
-    for file, path in zip(files, inside, strict=True):
+    outputs: dict[Path, Path] = {}
+    taken: set[str] = set()
+    numbers: Counter[str] = Counter()
+    for path, file in sorted(zip(inside, files, strict=True), key=lambda pair: tuple(map(str, pair))):
         alone = stems[_key(path.with_suffix(""))] == 1
-        output = target / (path.with_suffix(ending) if alone else path.with_name(path.name + ending))
-        if outputs.get(_key(output)) == output:
-            other = files[list(outputs).index(_key(output))]
-            raise RequestError(
-                f"{file} and {other} would both be written to {output}; rename one, or encode them apart"
-            )
-        plain = output
-        while _key(output) in outputs:
-            numbers[_key(plain)] = number = numbers.get(_key(plain), 1) + 1
-            output = plain.with_name(f"{path.name}~{number}{ending}")
-        outputs[_key(output)] = output
-    return list(outputs.values())
+        plain = output = target / (path.with_suffix(ending) if alone else path.with_name(path.name + ending))
+        while _key(output) in taken:
+            numbers[_key(plain)] += 1
+            output = plain.with_name(f"{path.name}~{numbers[_key(plain)] + 1}{ending}")
+        taken.add(_key(output))
+        outputs[file] = output
+    return [outputs[file] for file in files]
+
+
+def numbered(files: list[Path], outputs: list[Path]) -> list[str]:
+    """For people: the inputs whose outputs are numbered; not each where they are many."""
+    pairs = [pair for pair in zip(files, outputs, strict=True) if pair[1].stem.startswith(f"{pair[0].name}~")]
+    if len(files) == 1 or len(pairs) > FEW_NUMBERED:
+        return [] if len(files) == 1 else [f"{len(pairs)} outputs are numbered, since others have their names"]
+    return [f"{file} becomes {output}, since another has its name" for file, output in pairs]
 
 
 def _first_of(roots: dict[Path, int], file: Path) -> Path:
