@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+import utils.experiment
 from tests.training_cases import (
     CONTEXTS,
     REPOSITORY,
@@ -28,6 +29,7 @@ from tests.training_cases import (
     same_result,
     work,
 )
+from utils.errors import P59Error
 from utils.training import Training
 
 __all__ = ["work"]  # a fixture
@@ -59,6 +61,31 @@ def test_a_killed_and_resumed_run_equals_the_unbroken_one(work, monkeypatch, sam
     assert checkpoint("broken")["iteration"] == 5
     assert run(configuration, exp_name="broken", resume_training=True) == 0
     assert same_result(checkpoint("unbroken"), checkpoint("broken"))
+
+
+def test_a_run_whose_first_checkpoint_was_not_finished_resumes_from_the_best(work, monkeypatch, capsys):
+    """The disk is full between the two."""
+    assert run(CONTEXTS, exp_name="unbroken") == 0
+    write = utils.experiment.write_whole
+
+    def full(path, data):
+        if path.name == "checkpoint.pth.tar":
+            raise P59Error("as a test pretends")
+        write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(utils.experiment, "write_whole", full)
+        assert run(CONTEXTS, exp_name="broken") == 1
+    assert [path.name for path in Path("experiments/broken/checkpoints").iterdir()] == ["model_best.pth.tar"]
+    capsys.readouterr()
+    assert run(CONTEXTS, exp_name="broken") == 2
+    assert "resume_training=true" in capsys.readouterr().err
+    assert run(CONTEXTS, exp_name="broken", resume_training=True) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"\Scheckpoint.pth.tar does not exist; \S*model_best.pth.tar is continued\n", out)
+    assert "from step 5" in out
+    for which in ("checkpoint", "model_best"):
+        assert same_result(checkpoint("unbroken", which), checkpoint("broken", which))
 
 
 def test_the_seed_decides(work):

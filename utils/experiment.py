@@ -38,6 +38,12 @@ class Experiment:
     def best(self) -> Path:
         return self.directory / "checkpoints" / "model_best.pth.tar"
 
+    @property
+    def latest(self) -> Path:
+        """What a run resumes from: the last checkpoint, or the best, which holds as much, where no last one was ever
+        finished."""
+        return self.best if self.best.is_file() and not self.last.is_file() else self.last
+
     def start(self, settings: dict[str, Any]) -> None:
         """Begin a new run: refuse to overwrite another one's checkpoints, and write down the settings.
 
@@ -62,7 +68,7 @@ class Experiment:
 
     def save(self, payload: dict[str, Any], best: bool) -> None:
         """Write the last checkpoint, and before it the best one where this is it: a run that is killed in between
-        resumes from the earlier step and writes the same best again."""
+        resumes from the earlier step and writes the same best again, or from that where it is the first."""
         buffer = io.BytesIO()
         torch.save(payload, buffer)
         if best:
@@ -70,31 +76,32 @@ class Experiment:
         write_whole(self.last, buffer.getvalue())
 
     def resume(self, settings: dict[str, Any], writes: bool) -> tuple[dict[str, Any], list[str]]:
-        """The last checkpoint, and the names of settings that differ from those it was trained with, as far as it says;
+        """The latest checkpoint, and the names of settings that differ from those it had, as far as it says;
         `writes`: this process is the one that will write here.
 
         Raises RequestError where there is none, another run is writing or the optimizer is another, ModelError where
         the checkpoint is of another kind or another model.
         """
-        if not self.last.is_file():
+        path = self.latest
+        if not path.is_file():
             raise RequestError(
-                f"resume_training is true, but {self.last} does not exist; leave resume_training out to begin a run"
+                f"resume_training is true, but {path} does not exist; leave resume_training out to begin a run"
             )
         if writes:
             self._lock = lock(self.directory)
-        payload = read_checkpoint(self.last)
+        payload = read_checkpoint(path)
         if not isinstance(payload.get("settings"), dict) or not isinstance(payload.get("progress"), dict):
-            raise ModelError(f"{self.last} holds no state to resume from; give it as initial_weights of a new exp_name")
+            raise ModelError(f"{path} holds no state to resume from; give it as initial_weights of a new exp_name")
         before = SINCE_ADDED | payload["settings"]
         changed = [name for name, value in settings.items() if name in before and before[name] != value]
         if payload.get("description") != settings["description"]:
             raise ModelError(
-                f"{self.last} is of another model than this configuration describes; "
+                f"{path} is of another model than this configuration describes; "
                 "restore the keys in its settings.json, or choose another exp_name"
             )
         if "optimizer" in changed:
             raise RequestError(
-                f"optimizer is {settings['optimizer']}, but {self.last} was trained with {before['optimizer']}; "
+                f"optimizer is {settings['optimizer']}, but {path} was trained with {before['optimizer']}; "
                 "restore that, or give the checkpoint as initial_weights of another exp_name"
             )
         return payload, changed

@@ -108,6 +108,8 @@ def prepare(task: TrainTask, experiment: Experiment, processes: Processes) -> Tr
     if task.resume:
         payload, changed = experiment.resume(notes, processes.first)
         notes, comparable = continued(notes, payload, changed), OF_VALIDATION.isdisjoint(changed)
+        if experiment.latest == experiment.best:
+            say(f"{experiment.last} does not exist; {experiment.best} is continued")
         if changed:
             say(f"changed since the run began, so the result is not that of an unbroken run: {', '.join(changed)}")
         if not comparable:
