@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from coders.container import Container
-from tests.command_line_cases import encoded, files_in, load, photograph, run, save
+from tests.command_line_cases import checkpoint, encoded, files_in, load, photograph, run, save
+from utils.tasks import decode, encode
 
 __all__ = ["encoded", "run"]  # fixtures
 
@@ -113,6 +116,72 @@ def test_only_files_of_the_same_image_are_replaced(run, tmp_path):
     assert (tmp_path / "trip2/b.png").read_bytes() == b"no image"
     assert run("decode.json", bitstream_path="out", output_path="trip2", overwrite="true") == 0
     np.testing.assert_array_equal(load(tmp_path / "trip2/a.png"), photograph(40, 48, 0))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes pipes and links")
+@pytest.mark.parametrize("how", [{}, {"overwrite": "true"}, {"skip_existing": "true"}], ids=str)
+def test_what_is_no_file_is_neither_read_nor_replaced(run, tmp_path, monkeypatch, how):
+    """A pipe, a device, a directory in place of an output; a file, a link to nothing in place of its folder. All of
+    them are noticed before anything is coded."""
+    names = ("pipe", "device", "folder", "file/a", "link/a")
+    for name in (*names, "fine"):
+        save(tmp_path / f"photos/{name}.png", photograph(16, 16))
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="coded") == 0
+    read = []
+    for module in (encode, decode):
+        coded = module.decode_picture
+        monkeypatch.setattr(module, "decode_picture", lambda *case, coded=coded: read.append(case) or coded(*case))
+    for config, source, target, ending in (
+        ("encode_wavefront.json", {"test_data": "photos"}, {"bitstream_path": "out"}, "p59"),
+        ("decode.json", {"bitstream_path": "coded"}, {"output_path": "back"}, "png"),
+    ):
+        (folder,) = map(tmp_path.joinpath, target.values())
+        folder.mkdir()
+        os.mkfifo(folder / f"pipe.{ending}")
+        (folder / f"device.{ending}").symlink_to("/dev/zero")
+        (folder / f"folder.{ending}").mkdir()
+        (folder / "file").write_bytes(b"mine")
+        (folder / "link").symlink_to("nowhere")
+        read.clear()
+        assert run(config, **source, **target, **how) == 1
+        failures = run.err.splitlines()
+        assert len(failures) == len(names)
+        assert all(line.startswith("failed: ") and "cannot write" in line for line in failures)
+        assert "space" not in run.err
+        said = ("no file but", "no file but", "a directory;", "file' is no directory", "link' is a link to nothing")
+        for name, what in zip(names, said, strict=True):
+            assert any(f"{name}.{ending}" in line and what in line for line in failures)
+        assert len(read) == 1
+        assert (folder / f"fine.{ending}").is_file()
+        assert (folder / f"pipe.{ending}").is_fifo()
+        assert (folder / f"device.{ending}").is_symlink()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device without end")
+@pytest.mark.parametrize(
+    ("config", "request_"),
+    [
+        ("freeze.json", {"checkpoint_file": "c.pth.tar", "frozen_path": "/dev/full"}),
+        ("evaluate.json", {"test_data": "photos", "codecs": "PNG", "results_path": "/dev/full"}),
+        ("tables.json", {"results_path": "results.tsv", "output_path": "/dev/full"}),
+    ],
+)
+def test_a_device_is_not_read_for_what_it_might_hold(run, tmp_path, config, request_):
+    save(tmp_path / "photos/a.png", photograph(16, 16))
+    checkpoint(tmp_path / "c.pth.tar")
+    assert run(config, **request_) == 2
+    run.says_once("'/dev/full'", "it is no file but a device", "choose another path")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes pipes and links")
+def test_a_link_to_a_file_is_an_output_like_a_file(run, tmp_path):
+    save(tmp_path / "a.png", photograph(16, 16))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.p59").symlink_to("elsewhere.p59")
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out") == 0
+    (tmp_path / "out/a.p59").rename(tmp_path / "out/elsewhere.p59")
+    (tmp_path / "out/a.p59").symlink_to("elsewhere.p59")
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out") == 0
 
 
 def test_profiles_compressed_otherwise_are_the_same(run, tmp_path):

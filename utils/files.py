@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 import threading
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
-from utils.errors import P59Error
+from utils.errors import P59Error, RequestError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+DENIED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -17,6 +22,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
     Raises P59Error where it cannot be written; nothing is left behind.
     """
+    check_output(path)
     with _asking:  # before anything is made: while one thread asks, another's folder would be everybody's to write
         mode = 0o666 & ~_umask()
     try:
@@ -33,7 +39,31 @@ def write_whole(path: Path, data: bytes) -> None:
             Path(beside).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise P59Error(f"cannot write {str(path)!r} ({error.strerror}); free space or choose another path") from error
+        raise P59Error(f"cannot write {str(path)!r} ({error.strerror}); {remedy_of(error)}") from error
+
+
+def check_output(path: Path) -> None:
+    """Raises RequestError where something other than a file or a link to one is at `path`, or other than a directory
+    above it. Reading such a thing might never end, and it is not to be replaced.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        mode = stat.S_IFREG  # there is none, or whoever opens it will say why not
+    if not stat.S_ISREG(mode):
+        what = "a directory" if stat.S_ISDIR(mode) else "no file but a device, pipe or socket"
+        raise RequestError(f"cannot write {str(path)!r}: it is {what}; choose another path or remove it")
+    above = next((each for each in path.parents if os.path.lexists(each)), None)
+    if above is not None and not os.path.isdir(above):
+        what = "no directory" if above.exists() else "a link to nothing"
+        raise RequestError(f"cannot write {str(path)!r}: {str(above)!r} is {what}; choose another path or remove it")
+
+
+def remedy_of(error: OSError) -> str:
+    """For people: what to do where something cannot be written."""
+    if error.errno in NO_SPACE:
+        return "free space or choose another path"
+    return "allow that or choose another path" if error.errno in DENIED else "choose another path"
 
 
 def _make(directory: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from utils.errors import P59Error, RequestError
+from utils.files import remedy_of
 
 try:
     import fcntl
@@ -25,9 +26,7 @@ def lock(directory: Path) -> BinaryIO | None:
         directory.mkdir(parents=True, exist_ok=True)
         file = (directory / ".lock").open("ab")
     except OSError as error:
-        raise P59Error(
-            f"cannot write {str(directory)!r} ({error.strerror}); free space or choose another path"
-        ) from error
+        raise P59Error(f"cannot write {str(directory)!r} ({error.strerror}); {remedy_of(error)}") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -13,6 +13,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from utils.errors import InputError, P59Error
+from utils.files import check_output
 
 #: Data sets of timing rows are named so, with their size: "timing 512x768".
 TIMING = "timing"
@@ -173,6 +174,7 @@ class RowFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        check_output(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b", buffering=0)

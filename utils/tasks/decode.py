@@ -16,7 +16,7 @@ from datasets.metadata import same_metadata
 from datasets.pictures import read_picture
 from datasets.png import png_of
 from utils.errors import FormatError, InputError, P59Error, RequestError
-from utils.files import write_whole
+from utils.files import check_output, write_whole
 from utils.png_chunks import SIGNATURE
 from utils.search import files_below
 from utils.tasks.encode import ENDING, begins_as, coding_of, names_file, numbered, output_paths
@@ -62,6 +62,7 @@ def run(task: DecodeTask) -> int:
 
 
 def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str] | None:
+    check_output(output)
     if task.skip_existing and _is_whole(output):
         return None
     data = _read(path)

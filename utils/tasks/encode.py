@@ -23,7 +23,7 @@ from datasets.metadata import same_metadata
 from datasets.pictures import read_picture
 from models.fitting import Fitting
 from utils.errors import FormatError, InputError, LosslessError, RequestError
-from utils.files import write_whole
+from utils.files import check_output, write_whole
 from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
 from utils.tasks.report import say
@@ -79,6 +79,7 @@ def run(task: EncodeTask) -> int:
 
 
 def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str] | None:
+    check_output(output)
     if task.skip_existing and _container_in(output):
         return None
     with task.backend.room(pixels_of(path, task.pixel_limit)):

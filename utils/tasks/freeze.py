@@ -10,7 +10,7 @@ from models.checkpoint import network_of, read_checkpoint, settings_of
 from models.model_file import model_to_bytes, read_model
 from models.store import ChosenModel
 from utils.errors import ModelError, RequestError
-from utils.files import write_whole
+from utils.files import check_output, write_whole
 from utils.tasks.models import freeze_on
 from utils.tasks.report import say
 
@@ -31,6 +31,7 @@ class FreezeTask:
 
 def run(task: FreezeTask) -> int:
     """Returns the exit status. Raises RequestError where another model lies at `target`, which files may need."""
+    check_output(task.target)
     before = _fingerprint(task.target)
     payload = read_checkpoint(task.checkpoint)
     net = network_of(payload, task.checkpoint)

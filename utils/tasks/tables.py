@@ -9,7 +9,7 @@ from utils.errors import InputError, reason_of
 from utils.evaluation.readme import MARKED, fill_tables
 from utils.evaluation.rows import read_rows
 from utils.evaluation.tables import tables_of
-from utils.files import write_whole
+from utils.files import check_output, write_whole
 from utils.tasks.report import say
 
 
@@ -31,8 +31,10 @@ def run(task: TablesTask) -> int:
 def filled(task: TablesTask) -> str:
     """The document with its tables made anew.
 
-    Raises InputError where it or the results cannot be read, it has no marked table, or there are no results.
+    Raises InputError where it or the results cannot be read, it has no marked table, or there are no results, and
+    RequestError where it is no file.
     """
+    check_output(task.document)
     try:
         text = task.document.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
