@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import tempfile
 from itertools import product
 from pathlib import Path
 
@@ -182,22 +183,57 @@ def test_whatever_one_file_raises_the_others_are_done(run, tmp_path, monkeypatch
     assert "3 failed:\n  photos/bad.png: internal error" in run.out, "again, below the table"
 
 
-def test_a_full_disk_ends_the_run(run, tmp_path, monkeypatch):
-    for number in range(4):
-        save(tmp_path / f"photos/{number}.png", photograph(16, 16))
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOSPC, "free space or choose"), (errno.EROFS, "allow that or choose")]
+)
+def test_a_disk_that_cannot_be_written_ends_the_run(run, tmp_path, monkeypatch, number, remedy):
+    for name in range(4):
+        save(tmp_path / f"photos/{name}.png", photograph(16, 16))
     written, flush = [], os.fsync
 
-    def full(handle):
+    def refused(handle):
         written.append(handle)
         if len(written) > 1:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(number, os.strerror(number))
         flush(handle)
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", refused)
     assert run("encode_wavefront.json", test_data="photos", bitstream_path="out", images_at_once=1) == 1
-    run.says_once("photos/1.png: ", "No space left on device", "the run ends here", "skip_existing=true")
+    run.says_once("photos/1.png: ", os.strerror(number), remedy, "the run ends here", "skip_existing=true")
     assert files_in(tmp_path / "out") == ["0.p59"]
     assert len(written) == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "made", "tried"),
+    [
+        ("", [], ["a.png"]),  # nothing may be made where the output directory would be
+        ("out", ["out"], ["a.png"]),
+        ("out", ["out", "out/deep"], ["a.png", "b.png", "deep/c.png"]),
+        ("out/deep", ["out"], ["a.png", "b.png", "deep/c.png"]),
+    ],
+)
+def test_a_directory_that_may_not_be_written_ends_the_run_where_all_outputs_need_it(
+    run, tmp_path, monkeypatch, place, made, tried
+):
+    for name in ("a.png", "b.png", "deep/c.png"):
+        save(tmp_path / "photos" / name, photograph(16, 16))
+    for folder in made:
+        (tmp_path / folder).mkdir()
+    read, mkdir, mkstemp = [], Path.mkdir, tempfile.mkstemp
+
+    def refuse(path):
+        if path.absolute().parent == tmp_path / place:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(encode, "read_picture", lambda path, limit: read.append(path) or read_picture(path, limit))
+    monkeypatch.setattr(Path, "mkdir", lambda path, **how: refuse(path) or mkdir(path, **how))
+    monkeypatch.setattr(tempfile, "mkstemp", lambda **how: refuse(how["dir"] / "x.part") or mkstemp(**how))
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out", images_at_once=1) == 1
+    assert [str(path.relative_to("photos")) for path in read] == tried
+    assert ("the run ends here" in run.err) == (tried == ["a.png"])
+    assert "(Permission denied); allow that or choose another path" in run.err
+    assert "space" not in run.err
 
 
 def test_names_that_differ_in_case_only(monkeypatch):

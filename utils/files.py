@@ -17,10 +17,15 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
+class UnwritableError(P59Error):
+    """The system refused to write a file; its error is the cause."""
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write `data` beside `path`, then rename: readers see the old file or the new one, never half of it.
 
-    Raises P59Error where it cannot be written; nothing is left behind.
+    Raises UnwritableError where the system refuses it, RequestError where something else is there, see check_output;
+    nothing is left behind.
     """
     check_output(path)
     with _asking:  # before anything is made: while one thread asks, another's folder would be everybody's to write
@@ -39,7 +44,7 @@ def write_whole(path: Path, data: bytes) -> None:
             Path(beside).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise P59Error(f"cannot write {str(path)!r} ({error.strerror}); {remedy_of(error)}") from error
+        raise UnwritableError(f"cannot write {str(path)!r} ({error.strerror}); {remedy_of(error)}") from error
 
 
 def check_output(path: Path) -> None:

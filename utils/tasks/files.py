@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import time
 import traceback
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from coders.backends import Backend
 from utils.errors import InputError, P59Error, reason_of
+from utils.files import DENIED, NO_SPACE, UnwritableError
 from utils.stopping import terminable
 from utils.tasks.report import TIMING_FORMATS, TIMING_HEADERS, complain, say, table, timing_row
 
@@ -24,7 +26,6 @@ from utils.tasks.report import TIMING_FORMATS, TIMING_HEADERS, complain, say, ta
 MOST_ROWS = 1000
 #: Up to so many failures are listed again below the table.
 FEW_FAILURES = 10
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass
@@ -37,8 +38,8 @@ class Results:
     seconds: float = 0.0
 
 
-class DiskFullError(P59Error):
-    """A file could not be written for want of space, so that no other one need be tried."""
+class NoOutputError(P59Error):
+    """A file could not be written, and no other could, so that none need be tried."""
 
 
 def run_files(
@@ -46,10 +47,12 @@ def run_files(
 ) -> Results:
     """work(file, output) -> (pixels, subpixels, bytes, ...) for each file, as many at a time as the backend wants.
 
-    None is an output that was left as it is. Whatever work raises is a failure of its file, told at once; a full disk
-    ends the run. An interrupt, or SIGTERM, shows what was done until then, and goes on.
+    None is an output that was left as it is. Whatever work raises is a failure of its file, told at once; the run
+    ends where the disk is full or read-only, or where all outputs are to be and nothing may be. An interrupt, or
+    SIGTERM, shows what was done until then, and goes on.
     """
     started, results = time.perf_counter(), Results()
+    folders = {output.parent for output in outputs}
 
     def one(paths: tuple[Path, Path]) -> list | str | None:
         path, output = paths
@@ -59,8 +62,8 @@ def run_files(
                 raise InputError("is a directory that cannot be listed; what it holds is left out")
             done = work(path, output)
         except Exception as error:
-            if _is_disk_full(error):
-                raise DiskFullError(f"{path}: {error}") from error
+            if _hits_all(error, folders):
+                raise NoOutputError(f"{path}: {error}") from error
             return f"{path}: {_reason(error)}"
         if done is None:
             return None
@@ -82,7 +85,7 @@ def run_files(
                     failed(result)
                 else:
                     results.rows.append(result)
-        except DiskFullError as error:
+        except NoOutputError as error:
             failed(f"{error}; the run ends here, skip_existing=true goes on with what is left")
         except KeyboardInterrupt:
             results.seconds = time.perf_counter() - started
@@ -114,8 +117,19 @@ def together(work: Callable[[Any], Any], items: Sequence, backend: Backend) -> G
         executor.shutdown()
 
 
-def _is_disk_full(error: Exception) -> bool:
-    return any(isinstance(each, OSError) and each.errno in NO_SPACE for each in (error, error.__cause__))
+def _hits_all(error: Exception, folders: set[Path]) -> bool:
+    """Whether an error that kept one output from being written would keep all, which are to be in `folders`."""
+    causes = [each for each in (error, error.__cause__) if isinstance(each, OSError)]
+    if any(each.errno in (*NO_SPACE, errno.EROFS) for each in causes):
+        return True
+    refused = [each for each in causes if each.errno in DENIED and each.filename and not each.filename2]  # no renaming
+    if not (isinstance(error, UnwritableError) and refused):
+        return False
+    place = Path(os.path.abspath(refused[0].filename)).parent
+    return all(
+        next(filter(os.path.exists, (each, *each.parents))) == place
+        for each in map(Path, map(os.path.abspath, folders))
+    )
 
 
 def _reason(error: Exception) -> str:
