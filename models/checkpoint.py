@@ -20,9 +20,13 @@ def read_checkpoint(path: Path) -> dict:
     """The dictionary in a checkpoint file. Raises ModelError where it is none; never runs code from the file."""
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelError(
+            f"checkpoint {str(path)!r} cannot be read ({error.strerror or reason_of(error)}); give another"
+        ) from error
     except Exception as error:  # PyTorch's reader raises almost anything on bytes that are no checkpoint
         raise ModelError(
-            f"checkpoint {str(path)!r} cannot be read ({reason_of(error)}); "
+            f"{str(path)!r} is no checkpoint of tensors and numbers, or a damaged one; "
             "give a .pth.tar that P59 or the published code wrote"
         ) from error
     if not isinstance(payload, dict) or not isinstance(payload.get("state_dict"), dict):

@@ -50,7 +50,7 @@ __all__ = ["encoded", "other_model", "run"]  # fixtures
         ({"test_data": "x" * 5000}, ["xxx"]),
         ({"bitstream_path": "null"}, ["bitstream_path"]),
         ({"checkpoint_file": "absent.pth.tar"}, ["absent.pth.tar", "does not exist"]),
-        ({"checkpoint_file": "a.png"}, ["a.png"]),
+        ({"checkpoint_file": "a.png"}, ["'a.png' is no checkpoint", "give a .pth.tar"]),
         ({"checkpoint_file": "empty"}, ["empty"]),
         ({"num_color_channels": 2}, ["num_color_channels", "2", "allowed are"]),
     ],

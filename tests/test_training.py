@@ -232,6 +232,7 @@ ERRORS = {
     "a large pool": ({"pool_size": 10**12}, 1, "out of memory in training on cpu; lower pool_size"),
     "diverged": ({"learning_rate": 1e38, "gradient_clip": 0, "max_steps": 50}, 1, "the loss is .* lower learning_rate"),
     "other weights": ({"initial_weights": "none.pth.tar"}, 2, "'none.pth.tar' cannot be read"),
+    "an image as weights": ({"initial_weights": "train/0.png"}, 2, "'train/0.png' is no checkpoint .*; give a"),
 }
 
 
