@@ -15,7 +15,7 @@ from PIL import Image
 from coders.container import PIXEL_LIMIT
 from datasets.deep import bits_of
 from utils.errors import InputError, P59Error
-from utils.search import Found, files_below, search
+from utils.search import Found, files_below, is_input, search
 
 #: File endings taken for images when a directory is searched.
 IMAGE_ENDINGS = frozenset(
@@ -55,16 +55,20 @@ def find_images(sources: str | list[str]) -> list[Path]:
 
 
 def left_out(sources: str | list[str]) -> list[str]:
-    """For people: linked directories and files, by their endings, that `find_images` left out of each directory."""
+    """For people: what `find_images` left out of each directory: linked directories, pipes and the like that are named
+    as images are, and files, by their endings."""
     lines = []
     for source in [sources] if isinstance(sources, str | Path) else sources:
         path = Path(source).expanduser()
         below = search(path) if path.is_dir() else Found()
         others = (file for file in below.files if file.suffix.lower() not in IMAGE_ENDINGS and os.path.isfile(file))
+        special = [file for file in below.files if file.suffix.lower() in IMAGE_ENDINGS and not is_input(file)]
         counts = Counter(file.suffix.lower() or "no ending" for file in others)
         if below.linked:
             linked = f"{len(below.linked)} linked directories in it are not searched"
             lines.append(f"{path}: {linked}; name them to have them searched")
+        if special:
+            lines.append(f"{path}: {len(special)} pipes, devices or sockets with endings of images are not read")
         if counts:
             named = ", ".join(f"{count} {ending}" for ending, count in sorted(counts.items()))
             lines.append(f"{path}: {named} not taken for images by their endings; name a file to have it read anyway")

@@ -39,7 +39,7 @@ def test_files_that_are_left_out_by_their_endings_are_counted(run, tmp_path):
 
 
 def test_links_and_pipes_in_a_directory(run, tmp_path):
-    """Links to nothing are failures, pipes are not read, linked directories are named."""
+    """Links to nothing are failures, pipes are not read but counted, linked directories are named."""
     save(tmp_path / "photos/a.png", photograph(16, 16))
     save(tmp_path / "elsewhere/c.png", photograph(16, 16))
     os.mkfifo(tmp_path / "photos/pipe.png")
@@ -48,6 +48,7 @@ def test_links_and_pipes_in_a_directory(run, tmp_path):
     assert run("encode_wavefront.json", test_data="photos", bitstream_path="out") == 1
     run.says_once("broken.png")
     assert "1 linked directories" in run.out
+    assert "photos: 1 pipes, devices or sockets with endings of images" in run.out
     assert files_in(tmp_path / "out") == ["a.p59"]
     (tmp_path / "out/b.p59").symlink_to("nowhere.p59")
     assert run("decode.json", bitstream_path="out", output_path="restored") == 1

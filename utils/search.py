@@ -54,10 +54,10 @@ def files_below(directory: Path, endings: Collection[str]) -> list[Path]:
     if directory in found.unreadable:
         raise InputError(f"directory {str(directory)!r} cannot be listed; allow that, or name another one")
     named = (file for file in found.files if file.suffix.lower() in endings)
-    return sorted([*(file for file in named if _is_file(file)), *found.unreadable])
+    return sorted([*(file for file in named if is_input(file)), *found.unreadable])
 
 
-def _is_file(path: Path) -> bool:
+def is_input(path: Path) -> bool:
     """Whether something in a directory is to be read: a file, or what cannot be looked at, as a link to nothing, which
     the user shall know of."""
     try:
