@@ -140,8 +140,10 @@ def test_a_codec_that_fails_is_named_and_tried_again(folder, tmp_path, capsys, m
 
 def test_an_image_that_cannot_be_compared_is_a_row(folder, tmp_path, capsys):
     (folder / "2.png").write_bytes(b"no image")
-    assert evaluate(folder, tmp_path, codecs="PNG") == 1
-    assert "2.png, PNG: InputError" in capsys.readouterr().err
+    assert evaluate(folder, tmp_path, codecs='["PNG", "WebP", "P59"]', orders='["wavefront", "diagonal"]') == 1
+    failures = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed:")]
+    assert len(failures) == 1, "a line for all codecs"
+    assert failures[0].startswith("failed: set, 2.png, PNG, WebP, P59 wavefront, P59 diagonal: InputError")
     assert "(2 of 3)" in (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
 
 

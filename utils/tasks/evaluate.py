@@ -72,9 +72,17 @@ def run(task: EvaluateTask) -> int:
         say(f"{done} measurements were in {task.results} already; remove it to measure anew")
     models = {names_of(paths) for files in plan.models for order in files.values() for paths in order.values()}
     write_report(read_rows([task.results]), task.target, models)
-    for row in failed:
-        complain(f"failed: {row.data_set}, {row.image}, {' '.join((row.codec, row.order)).strip()}: {row.error}")
+    for line in _failures(failed):
+        complain(f"failed: {line}")
     return 1 if failed else 0
+
+
+def _failures(rows: list[Row]) -> list[str]:
+    """For people: a line for each image and reason, with the codecs, which are many where the image is the reason."""
+    codecs: dict[tuple[str, str, str], dict[str, None]] = {}
+    for row in rows:
+        codecs.setdefault((row.data_set, row.image, row.error), {})[f"{row.codec} {row.order}".strip()] = None
+    return [f"{data_set}, {image}, {', '.join(names)}: {error}" for (data_set, image, error), names in codecs.items()]
 
 
 def _plan(task: EvaluateTask) -> Plan:
