@@ -11,21 +11,20 @@ from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
-from utils.errors import P59Error, RequestError
+from utils.errors import P59Error
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class UnwritableError(P59Error):
-    """The system refused to write a file; its error is the cause."""
+    """A file cannot be written; where the system says so, its error is the cause."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write `data` beside `path`, then rename: readers see the old file or the new one, never half of it.
 
-    Raises UnwritableError where the system refuses it, RequestError where something else is there, see check_output;
-    nothing is left behind.
+    Raises UnwritableError where it cannot be written; nothing is left behind.
     """
     check_output(path)
     with _asking:  # before anything is made: while one thread asks, another's folder would be everybody's to write
@@ -48,7 +47,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def check_output(path: Path) -> None:
-    """Raises RequestError where something other than a file or a link to one is at `path`, or other than a directory
+    """Raises UnwritableError where something other than a file or a link to one is at `path`, or other than a directory
     above it. Reading such a thing might never end, and it is not to be replaced.
     """
     try:
@@ -57,11 +56,11 @@ def check_output(path: Path) -> None:
         mode = stat.S_IFREG  # there is none, or whoever opens it will say why not
     if not stat.S_ISREG(mode):
         what = "a directory" if stat.S_ISDIR(mode) else "no file but a device, pipe or socket"
-        raise RequestError(f"cannot write {str(path)!r}: it is {what}; choose another path or remove it")
+        raise UnwritableError(f"cannot write {str(path)!r}: it is {what}; choose another path")
     above = next((each for each in path.parents if os.path.lexists(each)), None)
     if above is not None and not os.path.isdir(above):
-        what = "no directory" if above.exists() else "a link to nothing"
-        raise RequestError(f"cannot write {str(path)!r}: {str(above)!r} is {what}; choose another path or remove it")
+        what = "no directory" if os.path.exists(above) else "a link to nothing"
+        raise UnwritableError(f"cannot write {str(path)!r}: {str(above)!r} is {what}; choose another path")
 
 
 def remedy_of(error: OSError) -> str:

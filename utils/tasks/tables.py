@@ -32,7 +32,7 @@ def filled(task: TablesTask) -> str:
     """The document with its tables made anew.
 
     Raises InputError where it or the results cannot be read, it has no marked table, or there are no results, and
-    RequestError where it is no file.
+    UnwritableError where it is no file.
     """
     check_output(task.document)
     try:
