@@ -43,7 +43,11 @@ KEYS: dict[str, Key] = {
     "run_mode": Key((str,), None, "in mode test", RUN_MODES),
     "run_type": Key((str,), "P", "scan order: S sequential, P parallel", ("S", "P")),
     "decoder_method": Key((int,), 1, "of the parallel orders: 1 wavefront, 2 diagonal", (1, 2)),
-    "exp_name": Key((str,), "default", "experiments/<exp_name>/ holds the checkpoints and logs of a training run"),
+    "exp_name": Key(
+        (str,),
+        "default",
+        "experiments/<exp_name>/ holds the checkpoints and logs of a training run; may be a path, as ../x",
+    ),
     "device": Key((str,), "auto", "auto takes CUDA where there is one; an index as in cuda:1 is allowed"),
     "images_at_once": Key(
         (int,),
@@ -62,7 +66,7 @@ KEYS: dict[str, Key] = {
         "frozen model or checkpoint; a bare name is looked for in experiments/<exp_name>/checkpoints/; of a list, each "
         "image takes the one that suits it",
     ),
-    "num_color_channels": Key((int,), None, "channels of the model: 3 or 1", (1, 3)),
+    "num_color_channels": Key((int,), None, "channels of the model: 3 or 1; training: default 3", (1, 3)),
     "num_mix_GMM": Key((int,), 3, "Gaussians of each sub-pixel's mixture", least=1, most=10),
     "res_con": Key((bool,), False, "residual network"),
     # Images and files
@@ -135,11 +139,21 @@ KEYS: dict[str, Key] = {
     "patch_size": Key((int,), None, "side of a training crop; default 16 for sampling crops, else 256", least=3),
     "val_batch_size": Key((int,), None, "accepted; validation takes whole images one by one", least=1),
     "val_patch_size": Key((int,), None, "side of the centre crop that is validated; default: the whole image", least=1),
-    "optimizer": Key((str,), "adam", "soap is Adam in a better basis, with fewer steps to the same", ("adam", "soap")),
+    "optimizer": Key(
+        (str,),
+        "adam",
+        "soap: Adam in the eigenbasis of Shampoo's preconditioner; needs fewer steps",
+        ("adam", "soap"),
+    ),
     "learning_rate": Key(NUMBER, 1e-4, "largest learning rate", least=0.0),
     "max_epoch": Key((int,), 300, "epochs", least=1),
     "max_steps": Key((int,), None, "steps of the whole run, in place of max_epoch", least=1),
-    "steps_per_epoch": Key((int,), None, "default: as many contexts as the training images have pixels", least=1),
+    "steps_per_epoch": Key(
+        (int,),
+        None,
+        "default: so many that an epoch takes as many contexts as the training images have pixels",
+        least=1,
+    ),
     "validate_every": Key((int,), 5, "epochs between validations", least=1),
     "test_every": Key((int,), None, "accepted; testing is a run of its own"),
     "seed": Key((int,), 0, "decides the first weights and every random choice", least=0, most=2**63 - 1),
@@ -156,17 +170,17 @@ KEYS: dict[str, Key] = {
     "padding": Key(
         (str,),
         None,
-        "pixels outside the image; default zero; with west edge, or diagonal as the taps are",
+        "pixels outside the image; default: zero; with reference=west: edge, or diagonal where taps=diagonal",
         ("zero", "edge", "diagonal"),
     ),
     "input_gain": Key((int,), 64, "factor of the differences from the west pixel", least=1, most=1024),
     "taps": Key(
         (str,),
         "all",
-        "the pixels it sees: the 12 of the 5x5 window, or 19 that the diagonal order knows",
+        "the pixels that the network sees: the 12 of the 5x5 window, or 19 that the diagonal order knows",
         ("all", "diagonal"),
     ),
-    "parities": Key((bool,), False, "it also sees whether a pixel's row and column are even or odd"),
+    "parities": Key((bool,), False, "the network also sees whether a pixel's row and column are even or odd"),
     "hidden_width": Key((int,), 128, "outputs of each hidden layer", least=1, most=1024),
     "hidden_layers": Key((int,), None, "hidden layers; default 4, with res_con 7 (an odd number)", least=1, most=32),
     "loss": Key(
@@ -190,7 +204,10 @@ KEYS: dict[str, Key] = {
     "half_colour": Key(NUMBER, 0.0, "probability that a crop's colour is halved in resolution", least=0.0, most=1.0),
     "pool_size": Key((int,), 600, "crops in memory that batches are drawn from", least=1, most=10**12),
     "refresh_every": Key(
-        (int,), None, "steps after which one of them is replaced; default 1, contexts 10; 0: never", least=0
+        (int,),
+        None,
+        "steps after which the pool's oldest crop is replaced; default 1, with sampling=contexts 10; 0: never",
+        least=0,
     ),
     "visdom": Key((str,), None, "server:port of a visdom server that shows live curves; default: none"),
     # Freezing
