@@ -6,12 +6,14 @@ import errno
 import os
 import signal
 import tempfile
+import time
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from coders import native
 from datasets.pictures import read_picture
 from tests.command_line_cases import encoded, files_in, load, photograph, run, save
 from utils.tasks import encode
@@ -104,6 +106,31 @@ def test_an_interrupt_shows_what_was_done(run, tmp_path, monkeypatch):
     assert "a.png" in run.err
     assert "interrupted" in run.err
     assert files_in(tmp_path / "out") == ["b.p59"]
+
+
+@pytest.mark.skipif(native.unavailable_reason() is not None, reason="several images at once need the native core")
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, "No space left on device"), 1)]
+)
+def test_what_was_done_behind_a_file_that_was_not_is_shown(run, tmp_path, monkeypatch, error, status):
+    for name in ("a.png", "b.png", "c.png"):
+        save(tmp_path / "photos" / name, photograph(16, 16))
+    (tmp_path / "photos/b.png").write_bytes(b"no image")
+
+    def late(path, limit):
+        if path.name == "a.png":
+            give_up = time.monotonic() + 60
+            while not (tmp_path / "out/c.p59").exists() and time.monotonic() < give_up:
+                time.sleep(0.01)
+            raise error
+        return read_picture(path, limit)
+
+    monkeypatch.setattr("utils.tasks.encode.read_picture", late)
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out", images_at_once=2) == status
+    assert "out/c.p59" in run.out
+    assert "1 files (mean bpsp)" in run.out
+    assert run.err.count("failed: photos/b.png: ") == 1
+    assert files_in(tmp_path / "out") == ["c.p59"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")

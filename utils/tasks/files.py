@@ -37,6 +37,17 @@ class Results:
     skipped: int = 0
     seconds: float = 0.0
 
+    def take(self, result: list | str | None) -> None:
+        """What became of a file: a row, the line of a failure, told at once, or None: it was left as it is."""
+        if result is None:
+            self.skipped += 1
+        elif isinstance(result, str):
+            self.failures.append(result)
+            with tqdm.external_write_mode(sys.stderr):
+                complain(f"failed: {result}")
+        else:
+            self.rows.append(result)
+
 
 class NoOutputError(P59Error):
     """A file could not be written, and no other could, so that none need be tried."""
@@ -49,45 +60,51 @@ def run_files(
 
     None is an output that was left as it is. Whatever work raises is a failure of its file, told at once; the run
     ends where the disk is full or read-only, or where all outputs are to be and nothing may be. An interrupt, or
-    SIGTERM, shows what was done until then, and goes on.
+    SIGTERM, shows what was done until then, also behind files that were not, and goes on.
     """
     started, results = time.perf_counter(), Results()
     folders = {output.parent for output in outputs}
 
-    def one(paths: tuple[Path, Path]) -> list | str | None:
-        path, output = paths
+    def one(path: Path, output: Path) -> list | str | None:
         began = time.perf_counter()
         try:
             if path.is_dir():
                 raise InputError("is a directory that cannot be listed; what it holds is left out")
-            done = work(path, output)
+            found = work(path, output)
         except Exception as error:
             if _hits_all(error, folders):
                 raise NoOutputError(f"{path}: {error}") from error
             return f"{path}: {_reason(error)}"
-        if done is None:
+        if found is None:
             return None
-        pixels, subpixels, size, *rest = done
+        pixels, subpixels, size, *rest = found
         return timing_row(str(output), pixels, subpixels, size, time.perf_counter() - began, *rest)
 
-    def failed(line: str) -> None:
-        results.failures.append(line)
-        with tqdm.external_write_mode(sys.stderr):
-            complain(f"failed: {line}")
-
     pairs = list(zip(files, outputs, strict=True))
-    with terminable(), closing(together(one, pairs, backend)) as done:  # an interrupt here ends the threads at once
+    waiting: dict[int, list | str | None] = {}  # results behind those of files that are still under way
+
+    def work_on(number: int) -> list | str | None:
+        result = one(*pairs[number])
+        if not (isinstance(result, str) and backend.stopped()):  # which would be the failure of a file that was stopped
+            waiting[number] = result
+        return result
+
+    def take_waiting() -> None:
+        done.close()
+        for number in sorted(waiting):
+            results.take(waiting.pop(number))
+
+    done = together(work_on, range(len(pairs)), backend)
+    with terminable(), closing(done):  # an interrupt here ends the threads at once
         try:
-            for result in tqdm(done, total=len(pairs), unit="image", disable=None):
-                if result is None:
-                    results.skipped += 1
-                elif isinstance(result, str):
-                    failed(result)
-                else:
-                    results.rows.append(result)
+            for number, result in enumerate(tqdm(done, total=len(pairs), unit="image", disable=None)):
+                waiting.pop(number, None)
+                results.take(result)
         except NoOutputError as error:
-            failed(f"{error}; the run ends here, skip_existing=true goes on with what is left")
+            take_waiting()
+            results.take(f"{error}; the run ends here, skip_existing=true goes on with what is left")
         except KeyboardInterrupt:
+            take_waiting()
             results.seconds = time.perf_counter() - started
             if results.rows or results.failures or results.skipped:
                 conclude(results)
