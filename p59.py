@@ -70,7 +70,7 @@ def encode(
 
     image       a Pillow image, an array (H, W) or (H, W, 1 to 4) of uint8 or uint16 (bool: bilevel), or a file's path,
                 which may be a .p59 file. Pillow reads 16-bit colour as 8 bits: give such a file's path, or its image
-                not yet loaded
+                that nobody has changed
     order       sequential, wavefront or diagonal
     model       a frozen model or its file, used for as many channels as it codes; the rest, and the default: shipped.
                 Of several the image takes the one that codes it best

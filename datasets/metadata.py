@@ -11,14 +11,10 @@ import zlib
 from contextlib import suppress
 from typing import Any
 
-from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo, iTXt
-from PIL.TiffImagePlugin import TiffImageFile
 
-from datasets.deep import content_of, jpeg2000_profile
-from datasets.tiff import exif_of_tiff
 from utils.errors import FormatError
-from utils.png_chunks import Chunk, chunks_before_samples, image_chunks, png_file
+from utils.png_chunks import Chunk, image_chunks, png_file
 
 #: Chunks that a file may carry; others are left out when it is read.
 KINDS = frozenset((b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"eXIf"))
@@ -38,10 +34,9 @@ PIXELS = {
 }
 XMP = "XML:com.adobe.xmp"
 INCH = 0.0254
-#: Entries of `info` that are no texts.
+#: Entries of `info` that are no texts, unless they are strings.
 NAMES = frozenset(("icc_profile", "srgb", "gamma", "chromaticity", "dpi", "aspect", "exif", "xmp", "transparency"))
-#: Entries of `info` that are no texts although they are strings.
-NO_TEXTS = frozenset(("compression", "xmp"))
+FACTS = NAMES | {"resolution", "jfif_unit", "jfif_density"}
 #: Characters of a text's key (PNG specification, section 11.3.3).
 LONGEST_KEY = 79
 #: Pillow reads no more of a compressed part of a PNG file.
@@ -50,48 +45,25 @@ LONGEST_INFLATED = 1 << 20
 PASSED_OVER = frozenset((b"cICP", b"mDCV", b"cLLI"))
 
 
-def passed_over(image: Image.Image) -> tuple[Chunk, ...]:
-    """Metadata that Pillow does not read of an opened file that has not been loaded yet, or of a .p59 file."""
-    if image.format == "P59":
-        return tuple(chunk for chunk in image.metadata if chunk[0] in PASSED_OVER)
-    if getattr(image, "fp", None) is None:
-        return ()
-    if image.format == "PNG":
-        return tuple(chunk for chunk in chunks_before_samples(image.fp) if chunk[0] in PASSED_OVER)
-    profile = jpeg2000_profile(content_of(image)) if image.format == "JPEG2000" else b""
-    return (_profile_chunk(profile),) if profile else ()
-
-
-def facts_of(image: Image.Image, info: dict[str, Any]) -> dict[str, Any]:
-    """The entries of an image's `info` that say something: texts of a PNG file may have the names of other entries."""
-    texts = image.format in ("PNG", "P59")
-    return {
-        key: value
-        for key, value in info.items()
-        if value is not None and not (texts and isinstance(value, str) and key in NAMES)
-    }
-
-
-def metadata_of(image: Image.Image, info: dict[str, Any], more: tuple[Chunk, ...] = ()) -> tuple[Chunk, ...]:
-    """The metadata of an opened image, of which `info` are the facts (see `facts_of`), and `more` of its file (see
-    `passed_over`).
+def chunks_saying(facts: dict[str, Any], texts: dict[str, str], exif: bytes) -> list[Chunk]:
+    """What says these facts (named as entries of `info`, FACTS), EXIF and texts.
 
     Raises ValueError, TypeError, ArithmeticError or struct.error where values make no sense.
     """
-    chunks = list(more)
-    if profile := info.get("icc_profile"):
-        chunks.append(_profile_chunk(profile))
-    elif info.get("srgb") is not None:
-        chunks.append((b"sRGB", bytes((info["srgb"],))))
-    if gamma := info.get("gamma"):
+    chunks: list[Chunk] = []
+    if profile := facts.get("icc_profile"):
+        chunks.append(profile_chunk(profile))
+    elif facts.get("srgb") is not None:
+        chunks.append((b"sRGB", bytes((facts["srgb"],))))
+    if gamma := facts.get("gamma"):
         chunks.append((b"gAMA", struct.pack(">I", round(gamma * 100000))))
-    if chromaticity := info.get("chromaticity"):
+    if chromaticity := facts.get("chromaticity"):
         chunks.append((b"cHRM", struct.pack(">8I", *(round(value * 100000) for value in chromaticity))))
-    if resolution := _resolution(info):
+    if resolution := _resolution(facts):
         chunks.append((b"pHYs", resolution))
-    if exif := _exif(image, info):
+    if exif:
         chunks.append((b"eXIf", exif))
-    return (*chunks, *_texts(image, info))
+    return [*chunks, *_texts(texts)]
 
 
 def same_metadata(one: tuple[Chunk, ...], other: tuple[Chunk, ...]) -> bool:
@@ -112,23 +84,33 @@ def _inflated(kind: bytes, data: bytes) -> tuple[bytes, ...]:
     return kind, data
 
 
-def _profile_chunk(profile: bytes) -> Chunk:
+def profile_chunk(profile: bytes) -> Chunk:
     return b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile, 9)
 
 
 def info_of(mode: str, palette: bytes, transparency: bytes | None, metadata: tuple[Chunk, ...]) -> dict[str, Any]:
     """What Pillow's `info` says of a PNG file with these facts. Raises FormatError where they make no sense."""
-    depth, colour_type, size = PIXELS[mode]
-    header, data = image_chunks(1, 1, depth, colour_type, zlib.compress(bytes(1 + size)))
-    chunks = [header, *(chunk for chunk in metadata if chunk[0] in KINDS)]
+    return info_and_texts(mode, with_palette(palette, transparency, metadata))[0]
+
+
+def with_palette(palette: bytes, transparency: bytes | None, metadata: tuple[Chunk, ...]) -> list[Chunk]:
+    """Metadata, palette and transparency as chunks."""
+    chunks = [chunk for chunk in metadata if chunk[0] in KINDS]
     if palette:
         chunks.append((b"PLTE", palette))
     if transparency is not None:
         chunks.append((b"tRNS", transparency))
+    return chunks
+
+
+def info_and_texts(mode: str, chunks: list[Chunk]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Pillow's `info` and `text` of a PNG file with these chunks. Raises FormatError where they make no sense."""
+    depth, colour_type, size = PIXELS[mode]
+    header, data = image_chunks(1, 1, depth, colour_type, zlib.compress(bytes(1 + size)))
     try:
-        with PngImageFile(io.BytesIO(png_file([*chunks, data, (b"IEND", b"")]))) as image:
-            image.load()
-            return dict(image.info)
+        with PngImageFile(io.BytesIO(png_file([header, *chunks, data, (b"IEND", b"")]))) as image:
+            info = dict(image.info)
+            return info, dict(image.text)
     except Exception as error:  # Pillow raises many types for chunks that are none
         raise FormatError(f"metadata cannot be read ({error}); get the file again") from error
 
@@ -150,29 +132,9 @@ def _resolution(info: dict[str, Any]) -> bytes | None:
     return struct.pack(">IIB", *shape, 0) if min(shape) >= 1 and max(shape) < 1 << 32 else None
 
 
-def _exif(image: Image.Image, info: dict[str, Any]) -> bytes:
-    exif = info.get("exif")
-    if exif is None:
-        if isinstance(image.info.get("xmp"), str):  # a text, among which `getexif` would look for bytes
-            return b""
-        fields = image.getexif()
-        exif = exif_of_tiff(fields) if isinstance(image, TiffImageFile) else fields.tobytes() if fields else b""
-    return exif.removeprefix(b"Exif\0\0")
-
-
-def _texts(image: Image.Image, info: dict[str, Any]) -> list[Chunk]:
+def _texts(named: dict[str, str]) -> list[Chunk]:
     texts = PngInfo()
-    own = getattr(image, "text", None)
-    if isinstance(own, dict):
-        own = {key: text for key, text in own.items() if key in info or key in NAMES}
-    elif image.format in (None, "P59"):  # other formats put their own strings there
-        own = {key: text for key, text in info.items() if isinstance(text, str) and key not in NO_TEXTS}
-    else:
-        own = {}
-    xmp = info.get("xmp")
-    if xmp and XMP not in own:
-        own[XMP] = iTXt(xmp.decode("utf-8") if isinstance(xmp, bytes) else xmp)
-    for key, text in own.items():
+    for key, text in named.items():
         if not 1 <= len(key) <= LONGEST_KEY or "\0" in key:
             raise ValueError(f"text key {key!r} is not of 1 to {LONGEST_KEY} characters")
         if isinstance(text, iTXt):

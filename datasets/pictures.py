@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImagePalette
@@ -14,7 +15,9 @@ from coders.container import MODE_NAMED, MOST_CHUNKS, PIXEL_LIMIT
 from coders.picture import Picture
 from datasets.deep import deep_samples
 from datasets.images import image_opened
-from datasets.metadata import facts_of, info_of, metadata_of, passed_over
+from datasets.metadata import info_of
+from datasets.opened import levels_of, opened_anew, unspoilt
+from datasets.said import Said, metadata_of, said_by_file, said_in_p59
 from datasets.whole import check_whole
 from utils.errors import FormatError, InputError, P59Error
 from utils.png_chunks import Chunk
@@ -32,10 +35,9 @@ MODE_OF_ARRAY = {
 }
 DIRECT_MODES = ("1", "L", "LA", "RGB", "RGBA", "P")
 WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-#: Levels of gray that Pillow scales to 0 to 255 in a PNG file, but not the transparent one; by its raw mode.
-FEW_LEVELS = {"L;2": 4, "L;4": 16}
 #: What metadata that make no sense may raise.
 NO_SENSE = (FormatError, ValueError, TypeError, LookupError, ArithmeticError, SyntaxError, OSError, struct.error)
+Result = TypeVar("Result")
 ALLOWED = "1, L, LA, P, RGB, RGBA and 16-bit gray or colour"
 
 
@@ -45,14 +47,20 @@ def read_picture(path: Path, pixel_limit: int = PIXEL_LIMIT) -> Picture:
     Raises InputError where it cannot be read, or has several frames, too many pixels or a mode that is not coded.
     """
     with image_opened(path, pixel_limit) as image:
-        return picture_of(image)
+        return _picture_of(image, image)
 
 
 def picture_of(image: Image.Image, info: dict[str, Any] | None = None) -> Picture:
-    """The picture of a Pillow image, with all bits of its file where it has not been loaded yet; `info` replaces its.
+    """The picture of a Pillow image, with all bits of its file where it has not been changed; `info` replaces its.
 
-    Raises InputError where its mode is not coded or it has several frames, and whatever Pillow raises on loading.
+    The image stays as it is, and is not loaded where its file is read instead. Raises InputError where its mode is not
+    coded or it has several frames, and whatever Pillow raises on loading.
     """
+    return _picture_of(image, opened_anew(image), info)
+
+
+def _picture_of(image: Image.Image, fresh: Image.Image | None, info: dict[str, Any] | None = None) -> Picture:
+    """The same, where the image's file opened anew is `fresh`: the image itself where nobody else has used it."""
     mode = image.mode
     if getattr(image, "is_animated", False):
         raise InputError(
@@ -62,24 +70,26 @@ def picture_of(image: Image.Image, info: dict[str, Any] | None = None) -> Pictur
         raise InputError(f"image mode {mode} is not coded, {ALLOWED} are; convert it first, for example to RGB")
     if not image.width or not image.height:
         raise InputError(f"image of {image.height}x{image.width} pixels holds nothing; give one with pixels")
-    check_whole(image)
-    more, deep = passed_over(image), deep_samples(image)
+    check_whole(fresh or image)
+    said, source = _sense(lambda: said_by_file(image, fresh)), unspoilt(image, fresh)
+    if info is None and said and fresh is image:
+        info = said.info
+    deep, levels = deep_samples(source), levels_of(source)
     if deep is not None:
-        return _with_facts(picture_of_samples(deep), image, info, more)
-    levels = FEW_LEVELS.get(image.tile[0].args, 256) if image.format == "PNG" and image.tile else 256
-    image.load()
-    if image.mode != mode:  # of a Macintosh icon, known only now
-        return picture_of(image, info)
-    samples = np.asarray(image)
+        return _with_facts(picture_of_samples(deep), image, source, info, said)
+    source.load()
+    if source.mode != mode:  # of a Macintosh icon, known only now
+        return _picture_of(image, fresh, info)
+    samples = np.asarray(source)
     if mode in WIDE_MODES:
         if mode == "I" and (samples.min() < 0 or samples.max() > 65535):
             raise InputError(f"image has samples {samples.min()}..{samples.max()}, 0..65535 are coded; scale it first")
-        return _with_facts(picture_of_samples(samples.astype(np.uint16)), image, info, more)
+        return _with_facts(picture_of_samples(samples.astype(np.uint16)), image, source, info, said)
     samples = samples.astype(np.uint8, copy=False).reshape(image.height, image.width, -1)
     palette = b""
     if mode == "P":
-        palette = bytes(image.getpalette("RGB") or b"")[:768].ljust(3 * (int(samples.max()) + 1), b"\0")
-    return _with_facts(Picture(MODE_NAMED[mode], samples, palette), image, info, more, levels)
+        palette = bytes(source.getpalette("RGB") or b"")[:768].ljust(3 * (int(samples.max()) + 1), b"\0")
+    return _with_facts(Picture(MODE_NAMED[mode], samples, palette), image, source, info, said, levels)
 
 
 def loaded_picture(image: Image.Image, info: dict[str, Any] | None = None) -> Picture:
@@ -121,7 +131,8 @@ def image_of(picture: Picture) -> Image.Image:
         image = image.copy()
     if name == "P":
         image = image_with_palette(image, picture.palette)
-    image.info.update(info_of(picture.mode.name, picture.palette, picture.transparency, picture.metadata))
+    image.said = said_in_p59(name, picture.palette, picture.transparency, picture.metadata)
+    image.info.update(image.said.info)
     return image
 
 
@@ -133,26 +144,42 @@ def image_with_palette(indices: Image.Image, palette: bytes) -> Image.Image:
 
 
 def _with_facts(
-    picture: Picture, image: Image.Image, info: dict[str, Any] | None, more: tuple[Chunk, ...], levels: int = 256
+    picture: Picture,
+    image: Image.Image,
+    source: Image.Image,
+    info: dict[str, Any] | None,
+    said: Said | None,
+    levels: int = 256,
 ) -> Picture:
-    """The picture with transparency and metadata of a Pillow image, whose file has so many levels of gray.
+    """The picture, of the samples of `source`, with transparency and metadata of a Pillow image, or this `info`.
 
-    `info` replaces its own, `more` is metadata that Pillow passes over. Raises InputError where they make no sense.
+    Its file said `said`, and has so many levels of gray. Raises InputError where they make no sense.
     """
-    try:
-        info = facts_of(image, image.info if info is None else info)
-        transparency = _transparency(image, info, levels)
+    info = image.info if info is None else info
+
+    def facts() -> tuple[bytes | None, tuple[Chunk, ...]]:
+        facts, metadata = metadata_of(image, info, said, source)
+        unchanged = said is None or facts.get("transparency") == said.facts.get("transparency")
+        transparency = _transparency(source, facts, levels if unchanged else 256)
         if transparency is not None and picture.palette:  # of colours that there are
             transparency = transparency[: len(picture.palette) // 3] or None
-        metadata = metadata_of(image, info, more)
         info_of(picture.mode.name, picture.palette, transparency, metadata)
+        return transparency, metadata
+
+    transparency, metadata = _sense(facts)
+    if len(metadata) > MOST_CHUNKS // 2:
+        raise InputError(f"image has {len(metadata)} texts, up to {MOST_CHUNKS // 2} are kept; remove some")
+    return replace(picture, transparency=transparency, metadata=metadata)
+
+
+def _sense(metadata: Callable[[], Result]) -> Result:
+    """Metadata, told by an InputError where they make no sense."""
+    try:
+        return metadata()
     except NO_SENSE as error:
         raise InputError(
             f"the image's metadata cannot be read ({error.__cause__ or error}); remove it or save the image anew"
         ) from error
-    if len(metadata) > MOST_CHUNKS // 2:
-        raise InputError(f"image has {len(metadata)} texts, up to {MOST_CHUNKS // 2} are kept; remove some")
-    return replace(picture, transparency=transparency, metadata=metadata)
 
 
 def _transparency(image: Image.Image, info: dict[str, Any], levels: int) -> bytes | None:

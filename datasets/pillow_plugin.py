@@ -10,20 +10,13 @@ from PIL import Image, ImageFile, ImagePalette
 
 from coders.container import MAGIC, PIXEL_LIMIT, Container
 from coders.picture import Picture
-from datasets.metadata import NAMES, XMP, info_of
+from datasets.metadata import NAMES
 from datasets.pictures import image_of, loaded_picture
+from datasets.said import REPLACED, said_in_p59
 from utils.errors import P59Error
 
 #: Keywords of `save` that say how to encode; NAMES are those that replace entries of an image's `info`.
 ENCODING = frozenset(("order", "model", "threads", "device", "adapt_steps", "turn", "verify", "pixel_limit"))
-#: Other entries of `info` that say what one of NAMES says.
-REPLACED = {
-    "dpi": ("aspect", "resolution", "jfif_density"),
-    "aspect": ("dpi", "resolution", "jfif_density"),
-    "icc_profile": ("srgb",),
-    "srgb": ("icc_profile",),
-    "xmp": (XMP,),
-}
 
 
 class P59ImageFile(ImageFile.ImageFile):
@@ -46,15 +39,11 @@ class P59ImageFile(ImageFile.ImageFile):
             raise OSError(f"Pillow has no mode for {container.mode.name}; use p59.decode_array")
         self._mode, self._size = container.mode.name, (container.width, container.height)
         facts = (self.mode, container.palette, container.transparency, container.metadata)
-        self.info.update(_as_os_error(partial(info_of, *facts)))
+        self.said = _as_os_error(partial(said_in_p59, *facts))
+        self.info.update(self.said.info)
         if container.palette:
             self.palette = ImagePalette.ImagePalette("RGB", container.palette)
         self.tile = []
-
-    @property
-    def metadata(self) -> tuple[tuple[bytes, bytes], ...]:
-        """(type, data) of the PNG chunks in the file."""
-        return self._container.metadata
 
     def load(self):
         if self._im is None:

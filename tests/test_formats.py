@@ -17,7 +17,7 @@ from coders.container import Container
 from coders.image_codec import decode_picture, encode_picture
 from coders.picture import same_picture
 from coders.scan import WAVEFRONT
-from datasets.pictures import image_of, read_picture
+from datasets.pictures import image_of, picture_of, read_picture
 from datasets.png import png_of
 from models.frozen import FINGERPRINT_BYTES
 from tests.helpers import TINY, random_frozen
@@ -301,7 +301,16 @@ def test_transparent_gray_of_few_bits(bits, value, tmp_path):
     restored = Image.open(io.BytesIO(png_of(through_p59(read_picture(tmp_path / "a.png")))))
     levels = 1 << bits
     gray, alpha = samples * np.uint8(255 // (levels - 1)), np.where(samples == value % levels, 0, 255)  # low bits count
-    assert np.array_equal(np.asarray(restored.convert("RGBA")), np.stack([gray, gray, gray, alpha], 2))
+    expected = np.stack([gray, gray, gray, alpha], 2)
+    assert np.array_equal(np.asarray(restored.convert("RGBA")), expected)
+    with Image.open(tmp_path / "a.png") as image:
+        for used in (lambda: None, lambda: None, image.load):
+            used()
+            again = Image.open(io.BytesIO(png_of(through_p59(picture_of(image)))))
+            assert np.array_equal(np.asarray(again.convert("RGBA")), expected)
+        image.putpixel((0, 0), 0)
+        image.info["transparency"] = 0  # of what was loaded
+        assert picture_of(image).transparency == b"\0\0"
 
 
 def test_palette_of_alpha_becomes_transparency(tmp_path):

@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
@@ -24,6 +25,7 @@ from datasets.pictures import picture_of_samples
 from datasets.png import png_of
 from models.model_file import model_to_bytes
 from tests.helpers import ROOT, TINY, random_frozen, random_image
+from tests.image_files import tiff
 
 
 def examples() -> list[str]:
@@ -193,12 +195,55 @@ def saved(image: Image.Image, **options) -> bytes:
     return buffer.getvalue()
 
 
-def test_saving_sixteen_bit_colour_stores_what_pillow_has_loaded(tmp_path):
-    deep, path = noise(9, 14, 3, kind=np.uint16), tmp_path / "deep16.png"
-    path.write_bytes(png_of(picture_of_samples(deep)))
+DEEP = noise(9, 14, 4, kind=np.uint16)
+DEEP_FILES = {
+    "RGB.png": png_of(picture_of_samples(DEEP[:, :, :3])),
+    "RGBA.png": png_of(picture_of_samples(DEEP)),
+    "LA.png": png_of(picture_of_samples(DEEP[:, :, :2])),
+    "RGB.tif": tiff(DEEP[:, :, :3], photometric="rgb"),
+    "RGB.ppm": b"P6 14 9 65535\n" + DEEP[:, :, :3].astype(">u2").tobytes(),
+    "RGB.jp2": imagecodecs.jpeg2k_encode(DEEP[:, :, :3], level=0),
+}
+
+
+@pytest.mark.parametrize("name", DEEP_FILES)
+def test_all_bits_of_an_image_each_time_it_is_encoded(name, tmp_path):
+    """Also where Pillow has loaded 8 bits of them since it was opened."""
+    path = tmp_path / name
+    path.write_bytes(DEEP_FILES[name])
+    deep = DEEP[:, :, : len(path.stem)]
+    sources = [path, path.open("rb"), io.BytesIO(DEEP_FILES[name])]
+    for source in sources if path.suffix == ".png" else sources[:1]:
+        with Image.open(source) as image:
+            for used in (lambda: None, lambda: None, image.getexif, lambda: image.getpixel((0, 0))):
+                used()
+                assert np.array_equal(p59.decode_array(p59.encode(image)), deep)
+            assert np.array_equal(p59.decode_array(saved(image)), deep)
+    sources[1].close()
     with Image.open(path) as image:
-        assert np.array_equal(p59.decode_array(saved(image)), deep >> 8)
-    assert np.array_equal(p59.decode_array(p59.encode(path)), deep)
+        image.load()
+    assert np.array_equal(p59.decode_array(p59.encode(image)), deep), "its file is closed"
+
+
+@pytest.mark.parametrize("name", DEEP_FILES)
+def test_an_image_that_was_changed_is_taken_as_it_is(name, tmp_path):
+    (tmp_path / name).write_bytes(DEEP_FILES[name])
+    with Image.open(tmp_path / name) as image, Image.open(tmp_path / name) as smaller:
+        image.putpixel((3, 2), (1,) * len(image.getbands()))
+        smaller.thumbnail((7, 7))
+        for changed in (image, smaller, image.copy()):
+            assert np.array_equal(p59.decode_array(p59.encode(changed)), np.asarray(changed))
+        image.putpixel((3, 2), (2,) * len(image.getbands()))
+        (tmp_path / name).unlink()
+        assert np.array_equal(p59.decode_array(p59.encode(image)), np.asarray(image))
+
+
+def test_encoding_leaves_an_image_as_it_is(tmp_path):
+    (tmp_path / "RGB.png").write_bytes(DEEP_FILES["RGB.png"])
+    with Image.open(tmp_path / "RGB.png") as image:
+        before = dict(vars(image))
+        assert p59.encode(image)
+        assert vars(image) == before
 
 
 def test_opening_decodes_nothing_until_it_must(monkeypatch):

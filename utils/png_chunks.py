@@ -23,15 +23,23 @@ def png_chunks(png: bytes) -> list[Chunk]:
     return chunks
 
 
-def chunks_before_samples(file: BinaryIO) -> list[Chunk]:
-    """(type, data) of the chunks before the first IDAT of an opened PNG file, whose position stays as it is."""
-    place, chunks = file.tell(), []
-    file.seek(len(SIGNATURE))
-    while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
-        data = file.read(int.from_bytes(head[:4]) + 4)
-        chunks.append((head[4:], data[:-4]))
-    file.seek(place)
-    return chunks
+def chunks_but_samples(file: BinaryIO) -> tuple[list[Chunk], list[Chunk]]:
+    """(type, data) of a PNG file's chunks before the first IDAT, and of those after it, up to where it is damaged.
+
+    The file's position stays as it is.
+    """
+    before: list[Chunk] = []
+    after: list[Chunk] = []
+    chunks, place, given = before, len(SIGNATURE), file.tell()
+    while file.seek(place) == place and len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"IDAT":
+            chunks = after
+        elif len(data := file.read(length)) == length:
+            chunks.append((kind, data))
+        place += 12 + length
+    file.seek(given)
+    return before, after
 
 
 def png_file(chunks: list[Chunk]) -> bytes:
