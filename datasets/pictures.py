@@ -178,8 +178,13 @@ def _sense(metadata: Callable[[], Result]) -> Result:
         return metadata()
     except NO_SENSE as error:
         raise InputError(
-            f"the image's metadata cannot be read ({error.__cause__ or error}); remove it or save the image anew"
+            f"the image's metadata cannot be read ({_reason(error)}); remove it or save the image anew"
         ) from error
+
+
+def _reason(error: Exception) -> BaseException:
+    """Of a FormatError what Pillow said."""
+    return error.__cause__ or error if isinstance(error, FormatError) else error
 
 
 def _transparency(image: Image.Image, info: dict[str, Any], levels: int) -> bytes | None:

@@ -46,13 +46,30 @@ def check_tiff(image: Image.Image) -> None:
 
 
 def exif_of_tiff(fields: Image.Exif) -> bytes:
-    """A TIFF file's fields that are metadata, as the content of PNG's eXIf chunk."""
+    """A TIFF file's fields that are metadata, as EXIF.
+
+    Raises ValueError where a field's value is none of EXIF.
+    """
     layout, big = {field: fields[field] for field in LAYOUT.intersection(fields)}, fields.bigtiff
     for field in layout:
         del fields[field]
     fields.bigtiff = False  # EXIF knows classic TIFF only
     try:
         return fields.tobytes() if fields else b""
+    except Exception as error:  # Pillow packs what it is given
+        raise ValueError(f"{_not_of_exif(fields)} cannot be EXIF: {error}") from error
     finally:  # they are the caller's
         fields.update(layout)
         fields.bigtiff = big
+
+
+def _not_of_exif(fields: Image.Exif) -> str:
+    """Names the first field that cannot be written."""
+    for field, value in fields.items():
+        alone = Image.Exif()
+        alone[field] = value
+        try:
+            alone.tobytes()
+        except Exception:  # as above
+            return f"TIFF tag {field}, which is {value!r:.60},"
+    return "a field of TIFF"

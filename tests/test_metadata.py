@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from dataclasses import replace
 
@@ -234,6 +235,15 @@ def test_tags_of_bigtiff_come_back(tmp_path):
     restored = p59.decode(p59.encode(tmp_path / "a.tif"))
     assert restored.getexif()[270] == "hello"
     assert restored.info["exif"].startswith((b"II*\0", b"MM\0*", b"Exif\0\0"))
+
+
+@pytest.mark.parametrize("value", [1 << 40, (1, 1 << 33)])
+def test_a_tag_of_bigtiff_that_exif_cannot_hold_is_named(value, tmp_path):
+    tag = (65000, 16, len(np.atleast_1d(value)), value, True)
+    (tmp_path / "a.tif").write_bytes(tiff(BYTES[:, :, :3], bigtiff=True, photometric="rgb", extratags=[tag]))
+    expected = rf"TIFF tag 65000, which is {re.escape(repr(value))}, cannot be EXIF: .*4294967295\); remove it"
+    with pytest.raises(InputError, match=expected):
+        p59.encode(tmp_path / "a.tif")
 
 
 def test_no_resolution_is_none(tmp_path):
