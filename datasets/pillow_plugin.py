@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import IO
 
 from PIL import Image, ImageFile, ImagePalette
 
-from coders.container import MAGIC, PIXEL_LIMIT, Container
+from coders.container import MAGIC, Container
 from coders.picture import Picture
 from datasets.metadata import NAMES
 from datasets.pictures import image_of, loaded_picture
@@ -22,7 +23,8 @@ ENCODING = frozenset(("order", "model", "threads", "device", "adapt_steps", "tur
 class P59ImageFile(ImageFile.ImageFile):
     """Pillow's view of a .p59 file: size, mode and info are known when it is opened, samples decoded when first used.
 
-    Raises OSError, as Pillow's own plugins do, where the file or its model cannot be used.
+    How many pixels it may have is Pillow's to say (Image.MAX_IMAGE_PIXELS), as of its own formats. Raises
+    OSError, as Pillow's own plugins do, where the file or its model cannot be used.
     """
 
     format = "P59"
@@ -34,7 +36,7 @@ class P59ImageFile(ImageFile.ImageFile):
         data = self.fp.read()
         if not is_p59(data):
             raise SyntaxError("not a P59 file")
-        self._container = container = _as_os_error(partial(Container.from_bytes, data, PIXEL_LIMIT))
+        self._container = container = _as_os_error(partial(Container.from_bytes, data, sys.maxsize))
         if container.mode.wide and container.mode.name != "I;16":
             raise OSError(f"Pillow has no mode for {container.mode.name}; use p59.decode_array")
         self._mode, self._size = container.mode.name, (container.width, container.height)

@@ -246,6 +246,19 @@ def test_encoding_leaves_an_image_as_it_is(tmp_path):
         assert vars(image) == before
 
 
+def test_pillow_says_how_many_pixels_an_opened_file_may_have(monkeypatch):
+    """More than pixel_limit, too, where it allows them."""
+    small = Container.from_bytes(p59.encode(np.zeros((1, 1), bool)))
+    data = Container(small.mode, 1 << 14, (1 << 14) + 1, bytes(8), small.chunks).to_bytes()
+    with pytest.raises(p59.FormatError, match="raise pixel_limit"):
+        p59.decode(data)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(io.BytesIO(data))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == ((1 << 14) + 1, 1 << 14)
+
+
 def test_opening_decodes_nothing_until_it_must(monkeypatch):
     data = saved(Image.new("P", (7, 5), 3))
     calls = []
