@@ -150,6 +150,8 @@ def add_model(model: AnyModel) -> None:
 
 
 def _picture(image: AnyImage | Picture, pixel_limit: int) -> Picture:
+    if isinstance(image, str) and not image:
+        raise InputError("image is ''; give the path of an image file")
     if isinstance(image, str | os.PathLike):
         return read_picture(Path(image), pixel_limit)
     if isinstance(image, Picture):
@@ -169,7 +171,10 @@ def _picture(image: AnyImage | Picture, pixel_limit: int) -> Picture:
 
 def _picture_in(data: bytes, model: AnyModels | None, threads: int | None, device: str, pixel_limit: int) -> Picture:
     if not isinstance(data, bytes | bytearray | memoryview):
-        raise FormatError(f"data is a {type(data).__name__}; give the bytes of a .p59 file")
+        raise FormatError(
+            f"data is a {type(data).__name__}; give the bytes of a .p59 file (of a path: Path(path).read_bytes()), or "
+            "open it with PIL.Image.open"
+        )
     container = Container.from_bytes(bytes(data), whole_number("pixel_limit", pixel_limit, 1))
     return _decoded(container, _given(model), _backend(device, threads))
 
@@ -207,8 +212,10 @@ def _model(model: AnyModel) -> FrozenModel:
         return model
     if not isinstance(model, str | os.PathLike):
         raise RequestError(f"model is a {type(model).__name__}; give a frozen model or its file, or a list of these")
+    if isinstance(model, str) and not model:
+        raise RequestError("model is ''; give a model's file, or None for the shipped models")
     try:
-        return read_model(Path(model))
+        return read_model(Path(model), "give the path of a model's file")
     except ValueError as error:  # a path that no system takes
         raise ModelError(f"model {str(model)!r} cannot be read ({error}); give a model's file") from error
 

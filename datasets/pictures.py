@@ -36,7 +36,8 @@ MODE_OF_ARRAY = {
 DIRECT_MODES = ("1", "L", "LA", "RGB", "RGBA", "P")
 WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 #: What metadata that make no sense may raise.
-NO_SENSE = (FormatError, ValueError, TypeError, LookupError, ArithmeticError, SyntaxError, OSError, struct.error)
+NO_SENSE = (FormatError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, SyntaxError, OSError)
+NO_SENSE += (struct.error,)
 Result = TypeVar("Result")
 ALLOWED = "1, L, LA, P, RGB, RGBA and 16-bit gray or colour"
 

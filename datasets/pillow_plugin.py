@@ -11,12 +11,12 @@ from PIL import Image, ImageFile, ImagePalette
 
 from coders.container import MAGIC, Container
 from coders.picture import Picture
-from datasets.metadata import NAMES
 from datasets.pictures import image_of, loaded_picture
 from datasets.said import REPLACED, said_in_p59
+from datasets.save_options import replacing_info
 from utils.errors import P59Error
 
-#: Keywords of `save` that say how to encode; NAMES are those that replace entries of an image's `info`.
+#: Keywords of `save` that say how to encode; others replace entries of an image's `info` (see `save_options`).
 ENCODING = frozenset(("order", "model", "threads", "device", "adapt_steps", "turn", "verify", "pixel_limit"))
 
 
@@ -62,6 +62,7 @@ def register(decode: Callable[[Container], Picture], encode: Callable[..., bytes
     P59ImageFile.decode = staticmethod(decode)
     Image.register_open(P59ImageFile.format, P59ImageFile, is_p59)
     Image.register_save(P59ImageFile.format, partial(_save, encode))
+    Image.register_save_all(P59ImageFile.format, partial(_save_all, encode))
     Image.register_extension(P59ImageFile.format, ".p59")
     Image.register_mime(P59ImageFile.format, "image/x-p59")
 
@@ -72,15 +73,19 @@ def is_p59(prefix: bytes) -> bool:
 
 
 def _save(encode: Callable[..., bytes], image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """Keywords: ENCODING, and NAMES, which replace entries of `info`. Others are for other formats."""
+    """Keywords: ENCODING, and those that replace entries of `info`. Others are for other formats."""
     keywords = {key: value for key, value in image.encoderinfo.items() if key in ENCODING}
-    options = {key: value for key, value in image.encoderinfo.items() if key in NAMES}
-    exif = options.get("exif")
-    if isinstance(exif, Image.Exif):
-        options["exif"] = exif.tobytes()
+    options = _as_os_error(lambda: replacing_info(image.encoderinfo, image.mode))
     gone = {other for key in options for other in REPLACED.get(key, ())}
     info = {key: value for key, value in image.info.items() if key not in gone} | options
     file.write(_as_os_error(lambda: encode(loaded_picture(image, info), **keywords)))
+
+
+def _save_all(encode: Callable[..., bytes], image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    """The same, for a file of one image."""
+    if count := len(list(image.encoderinfo.get("append_images") or ())):
+        raise OSError(f"append_images has {count} more, a .p59 file holds one image; save each in a file of its own")
+    _save(encode, image, file, filename)
 
 
 def _as_os_error(action: Callable):

@@ -157,7 +157,7 @@ def _in_info(image: Image.Image, info: dict[str, Any]) -> tuple[dict[str, Any], 
                 raise ValueError(f"the text {key!r} may hide what Pillow calls so; give the image's file")
             if shown or key in facts:
                 texts[key] = text
-    elif image.format is None and not facts.get("exif", PREFIX).startswith(BEGINNINGS):
+    elif image.format is None and not (facts.get("exif") or PREFIX).startswith(BEGINNINGS):
         raise ValueError(f"exif begins with {facts['exif'][:8]!r}, which is no EXIF")
     return _with_xmp(facts, texts)
 

@@ -61,8 +61,8 @@ def is_model_file(data: bytes) -> bool:
     return len(data) > 9 and data[8:9] == b"{"
 
 
-def read_model(path: Path) -> FrozenModel:
-    """Read a frozen model. Raises ModelError where the file is missing, too large or not a model."""
+def read_model(path: Path, remedy: str = "check checkpoint_file") -> FrozenModel:
+    """Read a frozen model. Raises ModelError where the file is too large, no model or missing, then with `remedy`."""
     try:
         if path.stat().st_size > FILE_LIMIT:
             raise ModelError(
@@ -70,7 +70,7 @@ def read_model(path: Path) -> FrozenModel:
             )
         data = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"model {str(path)!r} cannot be read ({error.strerror}); check checkpoint_file") from error
+        raise ModelError(f"model {str(path)!r} cannot be read ({error.strerror}); {remedy}") from error
     return model_from_bytes(data, str(path))[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -153,6 +154,8 @@ def test_only_own_errors_leave_encode(arguments, error):
         ({"model": np.array(5)}, p59.RequestError, "model is a ndarray; "),
         ({"model": "no such model"}, p59.ModelError, "model 'no such model' cannot be read "),
         ({"model": "no\0path"}, p59.ModelError, "model 'no\\x00path' cannot be read "),
+        ({"model": "none"}, p59.ModelError, "(No such file or directory); give the path of a model's file"),
+        ({"model": ""}, p59.RequestError, "model is ''; give a model's file, or None for the shipped models"),
     ],
 )
 def test_arguments_are_checked(arguments, error, message):
@@ -173,6 +176,18 @@ def test_numbers_of_numpy_are_whole_numbers():
 def test_what_is_no_model_is_not_added(model):
     with pytest.raises(p59.RequestError, match="model is a "):
         p59.add_model(model)
+
+
+def test_an_empty_path_is_named():
+    with pytest.raises(p59.InputError, match="image is ''; give the path of an image file"):
+        p59.encode("")
+
+
+@pytest.mark.parametrize("data", ["a.p59", pathlib.Path("a.p59"), io.BytesIO(), Image.new("L", (1, 1))])
+def test_what_to_give_to_decode_instead_of_a_file(data):
+    for decode in (p59.decode, p59.decode_array):
+        with pytest.raises(p59.FormatError, match=r"read_bytes\(\)\), or open it with PIL.Image.open"):
+            decode(data)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89P59", b"\x89P59\x01", b"not", 3, None, "text"])
@@ -298,6 +313,65 @@ def test_errors_of_saving_are_oserrors():
         saved(Image.new("CMYK", (2, 2)))
     with pytest.raises(OSError, match="spiral"):
         saved(Image.new("L", (2, 2)), order="spiral")
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {"exif": 5}),
+        ("RGB", {"exif": "x"}),
+        ("RGB", {"exif": b"x"}),
+        ("RGB", {"dpi": 300}),
+        ("RGB", {"dpi": "12"}),
+        ("RGB", {"dpi": (0, 1)}),
+        ("RGB", {"dpi": (float("nan"), 1)}),
+        ("RGB", {"dpi": (float("inf"), 1)}),
+        ("RGB", {"gamma": -1}),
+        ("RGB", {"gamma": "1"}),
+        ("RGB", {"srgb": 4}),
+        ("RGB", {"srgb": 1.0}),
+        ("RGB", {"icc_profile": "x"}),
+        ("RGB", {"xmp": 5}),
+        ("RGB", {"xmp": b"\xff"}),
+        ("RGB", {"chromaticity": (1, 2)}),
+        ("RGB", {"aspect": (1.5, 1)}),
+        ("RGB", {"aspect": (0, 1)}),
+        ("RGB", {"transparency": 5}),
+        ("RGB", {"transparency": (1, 2)}),
+        ("L", {"transparency": 70000}),
+        ("L", {"transparency": (1, 2, 3)}),
+        ("P", {"transparency": 256}),
+        ("RGBA", {"transparency": 1}),
+    ],
+)
+def test_a_wrong_keyword_of_save_is_named(mode, options):
+    ((key, value),) = options.items()
+    with pytest.raises(OSError, match=re.escape(f"{key} is {value!r}; give ") + ".*, or None to leave it out"):
+        saved(Image.new(mode, (2, 2)), **options)
+
+
+def test_keywords_of_save_are_stored():
+    def info(mode: str = "RGB", **options) -> dict:
+        return p59.decode(saved(Image.new(mode, (2, 2)), **options)).info
+
+    assert info(xmp="<ä/>")["xmp"] == "<ä/>".encode()
+    assert info(dpi=np.array([300, 150]))["dpi"] == pytest.approx((300, 150), rel=1e-3)
+    assert info(chromaticity=(0.25,) * 8, gamma=0.5, srgb=np.int64(3), aspect=[2, 1]) == {
+        "chromaticity": (0.25,) * 8, "gamma": 0.5, "srgb": 3, "aspect": (2, 1)
+    }  # fmt: skip
+    assert info("P", transparency=b"\1")["transparency"] == b"\1"
+    assert info("P", transparency=0)["transparency"] == 0
+    assert info("1", transparency=255)["transparency"] == 255
+    assert info(transparency=[1, 2, 3])["transparency"] == (1, 2, 3)
+    assert info(exif=b"", icc_profile=b"", transparency=None) == {}
+
+
+def test_one_image_is_saved_with_save_all():
+    image = Image.new("RGB", (2, 2))
+    assert saved(image, save_all=True) == saved(image)
+    for options in ({"save_all": True}, {}):
+        with pytest.raises(OSError, match=r"append_images has 1 more, .* save each in a file of its own"):
+            saved(image, append_images=[image], **options)
 
 
 def test_a_p59_file_may_be_encoded_again(tmp_path):
