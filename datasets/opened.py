@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from contextlib import suppress
+from pathlib import Path
 
 from PIL import Image, ImageFile
 
@@ -32,9 +34,14 @@ def unspoilt(image: Image.Image, fresh: ImageFile.ImageFile | None) -> Image.Ima
     """What to take an image's samples from: `fresh`, its file opened anew, where these are the same or have been lost
     in part as the image was loaded; the image itself where it has been changed since.
     """
-    if fresh is None or (image.fp is None and not (_loses(fresh) and _same(image, opened_anew(image)))):
+    if fresh is None or (not waits(image) and not (_loses(fresh) and _same(image, opened_anew(image)))):
         return image
     return fresh
+
+
+def waits(image: Image.Image) -> bool:
+    """Whether an opened image has not been loaded yet."""
+    return getattr(image, "fp", None) is not None
 
 
 def levels_of(image: Image.Image) -> int:
@@ -44,12 +51,11 @@ def levels_of(image: Image.Image) -> int:
 
 
 def _content(image: ImageFile.ImageFile) -> bytes:
-    if image.fp is not None:
+    if waits(image):
         return content_of(image)
     file = None if image.filename else image._fp  # of Pillow's formats that keep it
     if file is None or file.closed:
-        with open(image.filename or file.name, "rb") as named:
-            return named.read()
+        return Path(os.fsdecode(image.filename or file.name)).read_bytes()
     place = file.tell()
     file.seek(0)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -12,6 +12,7 @@ from PIL.TiffImagePlugin import COMPRESSION_INFO
 from datasets.deep import content_of, jpeg2000_profile
 from datasets.exif import BEGINNINGS, PREFIX, exif_of
 from datasets.metadata import FACTS, KINDS, NAMES, XMP, chunks_saying, info_and_texts, profile_chunk, with_palette
+from datasets.opened import waits
 from utils.png_chunks import Chunk, chunks_but_samples
 
 #: Chunks that Pillow passes over: how colours are to be shown.
@@ -65,7 +66,10 @@ def said_by_file(image: Image.Image, fresh: Image.Image | None) -> Said | None:
     if isinstance(said := getattr(image, "said", None), Said):
         return said
     if isinstance(fresh, PngImageFile):
-        return _said_in_png(fresh, loaded=image.fp is None or fresh is image)
+        loaded = not waits(image)
+        said = _said_in_png(fresh, loaded or fresh is image)
+        texts = getattr(image, "text", None) if loaded else None  # which the caller may have changed
+        return replace(said, texts=dict(texts)) if isinstance(texts, dict) else said
     if fresh is not None and fresh.format == "JPEG2000":
         profile = jpeg2000_profile(content_of(fresh))
         return Said(fresh.info, _facts(fresh.info), {}, (profile_chunk(profile),) if profile else ())
@@ -150,8 +154,8 @@ def _in_info(image: Image.Image, info: dict[str, Any]) -> tuple[dict[str, Any], 
     texts = {key: text for key, text in info.items() if isinstance(text, str) and image.format not in NO_TEXTS}
     if texts.get("compression") in COMPRESSIONS:
         del texts["compression"]
-    if isinstance(image, PngImageFile):
-        for key, text in image.text.items():
+    if isinstance(shown_texts := getattr(image, "text", None), dict):  # a PNG file, but not one that was pickled
+        for key, text in shown_texts.items():
             shown = info.get(key) in (text, text.encode("latin-1", "replace"))
             if shown and key in NAMES - {"xmp"}:
                 raise ValueError(f"the text {key!r} may hide what Pillow calls so; give the image's file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import re
 import zlib
 from dataclasses import replace
@@ -410,16 +411,21 @@ def opened_in(form: str, **said) -> Image.Image:
     if form in ("JPEG", "WEBP"):
         said = {"exif": said["exif"], "icc_profile": said["icc_profile"]}
     content = pillow(COLOUR, form if form in ("JPEG", "WEBP") else "PNG", **said)
-    image = Image.open(io.BytesIO(content))
+    file = io.BytesIO(content)
+    image = Image.open(file)
     if form.startswith("P59"):
         data = p59.encode(image)
         return Image.open(io.BytesIO(data)) if form == "P59 opened" else p59.decode(data)
-    if form == "loaded":
+    if form in ("loaded", "file closed"):
         image.load()
+    if form == "file closed":
+        file.close()
+    if form == "pickled":
+        return pickle.loads(pickle.dumps(image))
     return image.copy() if form == "copy" else image
 
 
-FORMS = ("PNG", "loaded", "copy", "P59 opened", "P59 decoded", "JPEG", "WEBP")
+FORMS = ("PNG", "loaded", "file closed", "pickled", "copy", "P59 opened", "P59 decoded", "JPEG", "WEBP")
 SAID = {"pnginfo": png_info(), "exif": exif(), "dpi": (90, 90), "icc_profile": b"profile"}
 
 
@@ -447,6 +453,14 @@ def test_what_is_changed_in_info_is_what_is_stored(form):
         for container in (encoded_again(image), saved_again(image)):
             found = p59.decode(container.to_bytes()).info
             assert found == expected, change
+
+
+def test_what_is_changed_in_text_is_what_is_stored():
+    image = opened_in("loaded", **SAID)
+    image.text["Title"] = "new"
+    del image.text["Long"]
+    restored = p59.decode(p59.encode(image)).info
+    assert (restored["Title"], restored.get("Long"), restored["Titel"]) == ("new", None, "標題")
 
 
 @pytest.mark.parametrize("form", FORMS)

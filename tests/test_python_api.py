@@ -253,6 +253,18 @@ def test_an_image_that_was_changed_is_taken_as_it_is(name, tmp_path):
         assert np.array_equal(p59.decode_array(p59.encode(image)), np.asarray(image))
 
 
+def test_the_number_of_a_closed_file_is_no_name(tmp_path):
+    """Another file may have it by now."""
+    (tmp_path / "RGB.png").write_bytes(DEEP_FILES["RGB.png"])
+    with os.fdopen(os.open(tmp_path / "RGB.png", os.O_RDONLY), "rb") as file:
+        image = Image.open(file)
+        image.load()
+    with (tmp_path / "RGB.png").open("rb") as other:
+        assert other.fileno() == file.name
+        assert np.array_equal(p59.decode_array(p59.encode(image)), np.asarray(image))
+        assert other.read(4) == b"\x89PNG"
+
+
 def test_encoding_leaves_an_image_as_it_is(tmp_path):
     (tmp_path / "RGB.png").write_bytes(DEEP_FILES["RGB.png"])
     with Image.open(tmp_path / "RGB.png") as image:
