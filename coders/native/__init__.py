@@ -185,6 +185,16 @@ _models: dict[tuple[int, str], object] = {}
 _preparing = threading.Lock()
 
 
+def _after_fork() -> None:
+    """Whoever held the lock is not in this process."""
+    global _preparing
+    _preparing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def _prepared(model: FrozenModel):
     """The extension's form of a model, made once and kept for as long as the model lives."""
     instruction_set = chosen_instruction_set()
