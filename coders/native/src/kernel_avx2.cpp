@@ -40,16 +40,8 @@ int64_t ceiling(int64_t rounds) {
 }  // namespace
 
 const Kernel* avx2_kernel() {
-    static const Kernel kernel{"avx2",
-                               gather,
-                               network<Avx2>,
-                               vector_mixtures_of<Lanes256>,
-                               prepare_channel<VectorSearch<Lanes256>>,
-                               find_channel<VectorSearch<Lanes256>>,
-                               vector_intervals_of<Lanes256>,
-                               ceiling};
-    const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && has_lzcnt();
-    return supported ? &kernel : nullptr;
+    static const Kernel kernel = vector_kernel<Avx2, Lanes256>("avx2", ceiling);
+    return has_avx2() ? &kernel : nullptr;
 }
 
 }  // namespace p59

@@ -158,16 +158,8 @@ int64_t ceiling(int64_t rounds) {
 }  // namespace
 
 const Kernel* avx512vnni_kernel() {
-    static const Kernel kernel{"avx512vnni",
-                               gather,
-                               network<Avx512Vnni>,
-                               vector_mixtures_of<Lanes512>,
-                               prepare_channel<VectorSearch<Lanes512>>,
-                               find_channel<VectorSearch<Lanes512>>,
-                               vector_intervals_of<Lanes512>,
-                               ceiling};
-    const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && has_lzcnt() &&
-                           __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+    static const Kernel kernel = vector_kernel<Avx512Vnni, Lanes512>("avx512vnni", ceiling);
+    const bool supported = has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                            __builtin_cpu_supports("avx512vnni");
     return supported ? &kernel : nullptr;

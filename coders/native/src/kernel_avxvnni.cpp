@@ -38,19 +38,10 @@ int64_t ceiling(int64_t rounds) {
 }  // namespace
 
 const Kernel* avxvnni_kernel() {
-    static const Kernel kernel{"avxvnni",
-                               gather,
-                               network<AvxVnni>,
-                               vector_mixtures_of<Lanes256>,
-                               prepare_channel<VectorSearch<Lanes256>>,
-                               find_channel<VectorSearch<Lanes256>>,
-                               vector_intervals_of<Lanes256>,
-                               ceiling};
+    static const Kernel kernel = vector_kernel<AvxVnni, Lanes256>("avxvnni", ceiling);
     unsigned a, b, c, d;
     const bool vnni = __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1 << 4);
-    const bool supported =
-        vnni && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && has_lzcnt();
-    return supported ? &kernel : nullptr;
+    return vnni && has_avx2() ? &kernel : nullptr;
 }
 
 }  // namespace p59

@@ -187,14 +187,7 @@ int64_t ceiling(int64_t rounds) {
 }  // namespace
 
 const Kernel* neon_kernel() {
-    static const Kernel kernel{"neon",
-                               gather,
-                               network<Neon>,
-                               vector_mixtures_of<NeonLanes>,
-                               prepare_channel<VectorSearch<NeonLanes>>,
-                               find_channel<VectorSearch<NeonLanes>>,
-                               vector_intervals_of<NeonLanes>,
-                               ceiling};
+    static const Kernel kernel = vector_kernel<Neon, NeonLanes>("neon", ceiling);
     return &kernel;
 }
 

@@ -1,7 +1,9 @@
-// The search for a symbol on vectors: `Search` of symbols.hpp, with several values of one pixel at a time.
+// The search for a symbol on vectors: `Search` of symbols.hpp, with several values of one pixel at a time; and the whole
+// kernel of an instruction set that has vectors.
 #pragma once
 
 #include "inline.hpp"
+#include "network.hpp"
 #include "vector_mixture.hpp"
 
 namespace p59 {
@@ -89,6 +91,13 @@ struct VectorSearch {
                 uint32_t(fine < kInterior ? points[fine] : above)};
     }
 };
+
+template <class Isa, class Lanes>
+Kernel vector_kernel(const char* name, int64_t (*ceiling)(int64_t)) {
+    using Search = VectorSearch<Lanes>;
+    return {name, gather, network<Isa>, vector_mixtures_of<Lanes>, prepare_channel<Search>, find_channel<Search>,
+            vector_intervals_of<Lanes>, ceiling};
+}
 
 }  // namespace
 

@@ -10,10 +10,12 @@ namespace p59 {
 
 namespace {
 
-// Processors without lzcnt take it for another instruction; compilers have no common name to ask for it.
-inline bool has_lzcnt() {
+// Whether the processor has what all x86 kernels use. Those without lzcnt take it for another instruction, and compilers
+// have no common name to ask for it.
+inline bool has_avx2() {
     unsigned a, b, c, d;
-    return __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & 1 << 5);
+    const bool lzcnt = __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & 1 << 5);
+    return lzcnt && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
 }
 
 struct Values256 {
