@@ -1,5 +1,5 @@
-// The search for a symbol on vectors: `Search` of symbols.hpp, with several values of one pixel at a time; and the whole
-// kernel of an instruction set that has vectors.
+// The search for a symbol on vectors: `Search` of symbols.hpp, with several values of one pixel at a time; and the
+// whole kernel of an instruction set that has vectors.
 #pragma once
 
 #include "inline.hpp"

@@ -10,8 +10,8 @@ namespace p59 {
 
 namespace {
 
-// Whether the processor has what all x86 kernels use. Those without lzcnt take it for another instruction, and compilers
-// have no common name to ask for it.
+// Whether the processor has what all x86 kernels use. Those without lzcnt take it for another instruction, and
+// compilers have no common name to ask for it.
 inline bool has_avx2() {
     unsigned a, b, c, d;
     const bool lzcnt = __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & 1 << 5);
