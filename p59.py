@@ -20,13 +20,13 @@ from PIL import Image
 
 from coders.backends import Backend, backend_for, device_of
 from coders.container import MAGIC, PIXEL_LIMIT, Container
+from coders.fitting import MOST_STEPS, Fitting
 from coders.image_codec import decode_picture, encode_picture
 from coders.model_choice import best_model
 from coders.picture import Picture, same_picture
 from coders.scan import SCANS
 from datasets.pictures import image_of, loaded_picture, picture_of_samples, read_picture
 from datasets.pillow_plugin import is_p59, register
-from models.fitting import MOST_STEPS, Fitting
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import read_model
 from models.store import model_for_file, shipped_models

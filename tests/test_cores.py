@@ -13,15 +13,14 @@ import pytest
 import torch
 
 from coders import cores as cores_module
-from coders import native
+from coders import fitting, native
 from coders.backends import backend_for
 from coders.cores import Cores
+from coders.fitting import Fitting
 from coders.scan import SCANS, WAVEFRONT
 from datasets.builtin import demo_photographs
 from datasets.png import png_bytes
-from models import fitting
 from models.adaptation import adapted
-from models.fitting import Fitting
 from models.store import shipped_models
 from tests.batched_cases import at_once
 from tests.helpers import TINY, random_frozen, random_image

@@ -12,15 +12,17 @@ from PIL import Image
 
 import main as command_line
 import p59
+from coders import fitting
 from coders.backends import backend_for
 from coders.container import Container
+from coders.fitting import FEW_PIXELS, MOST_FITTED, Fitting, products_for
 from coders.image_codec import encode_image, models_named
+from coders.native import INSTRUCTION_SET_VARIABLE
 from coders.planes import is_adapted
 from coders.scan import DIAGONAL, WAVEFRONT
 from datasets.builtin import demo_photographs
-from models import fitting
 from models.adaptation import MOST_PRODUCTS, adapted, row_groups
-from models.fitting import FEW_PIXELS, MOST_FITTED, Fitting, products_for
+from models.adapted_net import AdaptedNet
 from models.frozen import FrozenNet
 from models.store import shipped_models
 from tests.helpers import ROOT, TINY, decode_image, random_adaptation, random_frozen, random_image, with_scales
@@ -101,7 +103,7 @@ def test_networks_of_every_kind_are_fitted(name):
 def test_fitting_imitates_the_integers():
     """What the float network says about an adapted network is what the adapted integers compute, but for rounding."""
     model = shipped_models("wavefront", 1)[0].model
-    net = fitting._AdaptedNet(model, 2, torch.Generator().manual_seed(0))
+    net = AdaptedNet(model, 2, torch.Generator().manual_seed(0))
     chosen = random_adaptation(model.description, 0, 2, 3)
     with torch.no_grad():
         for index, layer in enumerate(chosen):
@@ -114,6 +116,17 @@ def test_fitting_imitates_the_integers():
         imitated = net(inputs).double()
     error, change = (imitated - exact).abs().mean(0), (before - exact).abs().mean(0)
     assert (error < 0.1 * change + 2).all(), (error, change)
+
+
+@pytest.fixture
+def in_pytorch(monkeypatch):
+    """The search as it is where the native core cannot do it."""
+    monkeypatch.setenv(INSTRUCTION_SET_VARIABLE, "portable")
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_pytorch_makes_the_file_smaller_too(channels, in_pytorch):
+    test_the_file_gets_smaller_and_decodes(channels, WAVEFRONT)
 
 
 def fitted(steps: int = 2, **settings):
@@ -138,7 +151,7 @@ def test_fitting_can_be_stopped():
         fitted(1000, stopped=lambda: next(asked))
 
 
-def test_short_memory_is_an_error_of_ours(monkeypatch):
+def test_short_memory_is_an_error_of_ours(monkeypatch, in_pytorch):
     def failing(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -147,7 +160,7 @@ def test_short_memory_is_an_error_of_ours(monkeypatch):
         fitted()
 
 
-def test_a_device_that_fails_is_an_error_of_ours(monkeypatch):
+def test_a_device_that_fails_is_an_error_of_ours(monkeypatch, in_pytorch):
     """On a CPU an error of PyTorch is a mistake of this program, and is shown as it is."""
 
     def failing(*_):
@@ -161,7 +174,7 @@ def test_a_device_that_fails_is_an_error_of_ours(monkeypatch):
         Fitting(3, device="meta")(random_image(20, 20), model, model.description.taps)
 
 
-def test_steps_whose_gradient_is_no_number_are_left_out(monkeypatch):
+def test_steps_whose_gradient_is_no_number_are_left_out(monkeypatch, in_pytorch):
     monkeypatch.setattr(fitting, "bits_coded", lambda mixture, pixels: mixture.means.sum() * torch.nan)
     model = random_frozen(TINY["west"])
     adaptation = Fitting(3)(random_image(20, 20), model, model.description.taps)

@@ -26,13 +26,13 @@ from utils.errors import InputError, RequestError
 
 INSTRUCTION_SET_VARIABLE = "P59_INSTRUCTION_SET"
 #: Of the extension's functions; the number rises whenever they change.
-INTERFACE = 2
+INTERFACE = 3
 
 Check = Callable[[], None]
 
 
 @cache
-def _module() -> ModuleType:
+def extension() -> ModuleType:
     """The extension module. Raises ImportError with a reason where it is missing or was built from other sources."""
     try:
         import p59_native
@@ -52,7 +52,7 @@ def _module() -> ModuleType:
 def unavailable_reason() -> str | None:
     """Why the native core cannot be used here, or None where it can."""
     try:
-        _module()
+        extension()
     except ImportError as error:
         return str(error)
     return None
@@ -60,7 +60,7 @@ def unavailable_reason() -> str | None:
 
 def instruction_sets() -> list[str]:
     """The instruction sets of this machine that the extension has code for, best first; "portable" is always last."""
-    return _module().instruction_sets()
+    return extension().instruction_sets()
 
 
 def chosen_instruction_set() -> str:
@@ -143,17 +143,17 @@ def step_decoder(stream: bytes, height: int, width: int, model: FrozenModel, sca
 
 def pool(threads: int | None = None):
     """Threads for `advance`."""
-    return _module().Pool(thread_count(threads))
+    return extension().Pool(thread_count(threads))
 
 
 def advance(coders: list, awaited: list[int], outputs: np.ndarray, inputs: np.ndarray, pool) -> list[int]:
     """A turn of what `step_encoder` and `step_decoder` return, as `coders.steps.Turns.advance` describes it."""
-    return _module().advance(coders, awaited, outputs, inputs, pool)
+    return extension().advance(coders, awaited, outputs, inputs, pool)
 
 
 def ceiling(threads: int | None = None, seconds: float = 0.2) -> float:
     """int16 multiply-accumulates a second that `threads` cores do in registers only, in the chosen instruction set."""
-    return _module().ceiling(chosen_instruction_set(), thread_count(threads), seconds)
+    return extension().ceiling(chosen_instruction_set(), thread_count(threads), seconds)
 
 
 def thread_count(threads: int | None) -> int:
@@ -218,7 +218,7 @@ def _prepare(model: FrozenModel, instruction_set: str):
         )
         for layer in model.layers
     ]
-    native = _module().Model(
+    native = extension().Model(
         channels=description.channels,
         mixtures=description.mixtures,
         limit=model.limit,

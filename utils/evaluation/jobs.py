@@ -17,12 +17,12 @@ import numpy as np
 
 from coders.backends import backend_for
 from coders.container import PIXEL_LIMIT, Container
+from coders.fitting import Fitting
 from coders.image_codec import decode_picture, encode_image, scan_named
 from coders.model_choice import best_model
 from coders.placement import best_placement, turned
 from coders.scan import SCANS
 from datasets.images import read_samples
-from models.fitting import Fitting
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import read_model
 from utils.errors import InputError, LosslessError, P59Error

@@ -11,9 +11,9 @@ import torch
 from easydict import EasyDict
 
 from coders.backends import Backend, backend_for, device_of
+from coders.fitting import Fitting
 from coders.scan import DIAGONAL, SEQUENTIAL, WAVEFRONT, Scan
 from datasets.augmentation import CHANCES
-from models.fitting import Fitting
 from utils.config import Notes, listed, required, single, unused
 from utils.errors import RequestError
 from utils.tasks import decode, demo, encode, freeze, measure

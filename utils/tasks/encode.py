@@ -14,6 +14,7 @@ import numpy as np
 
 from coders.backends import Backend
 from coders.container import MAGIC, PIXEL_LIMIT, VERSION, Container
+from coders.fitting import Fitting
 from coders.image_codec import decode_picture, encode_picture, models_named, scan_named
 from coders.picture import Picture, same_picture
 from coders.planes import is_adapted
@@ -21,7 +22,6 @@ from coders.scan import Scan
 from datasets.images import find_images, left_out, pixels_of
 from datasets.metadata import same_metadata
 from datasets.pictures import read_picture
-from models.fitting import Fitting
 from utils.errors import FormatError, InputError, LosslessError, RequestError
 from utils.files import check_output, write_whole
 from utils.tasks.files import conclude, run_files

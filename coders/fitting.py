@@ -1,0 +1,213 @@
+"""Fitting: the search for an adaptation that makes an image's file small. Floats are used here and nowhere later.
+
+The frozen network is imitated in floating point, and the adaptation's numbers are trained by stochastic gradients on
+contexts of the image, against the bits of the image and of the numbers together. In the last steps the network sees
+the numbers rounded, as they will be (straight-through gradients, Bengio et al., 2013). The native core does a step
+several times as fast as PyTorch, which does it on GPUs and other processors.
+
+Letters: N contexts, T taps, C channels, O rows and I columns of a layer, R products.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from coders.native import fitter, thread_count
+from models.adaptation import Adaptation
+from models.adapted_net import AdaptedNet
+from models.context_net import inputs_at
+from models.frozen import FrozenModel
+from models.mixture import bits_coded, mixture_of
+from models.neighbourhood import LEFT, TOP, Tap, pad_image
+from utils.device_memory import is_out_of_memory
+from utils.errors import DeviceMemoryError, P59Error, StoppedError, reason_of
+from utils.schedule import warmup_cosine
+
+#: Contexts of a step; the largest step of a number in its units; steps in which it rises to that.
+CONTEXTS, LEARNING_RATE, WARMUP_STEPS = 2048, 0.5, 30
+#: Adam's decay of the first and second moment.
+BETAS = (0.9, 0.99)
+#: Norm that gradients (bits per sub-pixel for one unit of each number) are cut to: rare large ones undo many steps.
+LARGEST_GRADIENT = 0.015
+#: More steps are of no use.
+MOST_STEPS = 1_000_000
+#: Part of the steps after which the numbers are rounded.
+ROUND_FROM = 0.75
+#: Images get a product for each doubling of their pixels beyond FEW_PIXELS, MOST_FITTED products at the most.
+FEW_PIXELS, MOST_FITTED = 1 << 14, 8
+
+
+#: Several threads that share an image wait for each other's at every step, and a GPU is full with one image.
+_one_at_a_time = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Adapts models to images in `steps` steps on a PyTorch device; `threads` of a CPU (None: all that there are).
+
+    Images are fitted at the same time where each is on one thread of a CPU, else one after the other. `stopped` is
+    asked before each step; with `progress` a terminal shows them.
+    """
+
+    steps: int
+    device: str = "cpu"
+    threads: int | None = None
+    stopped: Callable[[], bool] = lambda: False
+    progress: bool = False
+
+    def among_others(self) -> Fitting:
+        """The same for one of several images that are worked on at the same time."""
+        return replace(self, threads=1, progress=False) if self.device == "cpu" else self
+
+    def __call__(self, image: np.ndarray, model: FrozenModel, taps: tuple[Tap, ...]) -> Adaptation:
+        """An adaptation of `model` to `image` (H, W, C) uint8, whose contexts are read at `taps`.
+
+        The same each time on the same machine and device with the same number of threads.
+        Raises StoppedError, and P59Error where the device fails, DeviceMemoryError where its memory does not suffice.
+        """
+        threads = 1 if _threads.forked else self.threads
+        alone = nullcontext() if threads == 1 and self.device == "cpu" else _one_at_a_time
+        with alone, _threads.set_to(threads), torch.inference_mode(False), torch.enable_grad():
+            try:
+                return self._fit(image, model, taps)
+            except RuntimeError as error:
+                named = self._named(error)
+                if named is error:
+                    raise
+                raise named from error
+
+    def _named(self, error: RuntimeError) -> Exception:
+        """What the user is told of an error of the device; on a CPU it is one of ours, and stays as it is."""
+        what = f"{self.device} while fitting the network"
+        if is_out_of_memory(error):
+            return DeviceMemoryError(f"out of memory on {what}; free memory there, or use device=cpu")
+        if self.device == "cpu":
+            return error
+        return P59Error(f"an error on {what} ({reason_of(error)}); run it again, or use device=cpu")
+
+    def _fit(self, image: np.ndarray, model: FrozenModel, taps: tuple[Tap, ...]) -> Adaptation:
+        generator = torch.Generator().manual_seed(0)
+        height, width, _ = image.shape
+        net = AdaptedNet(model, products_for(height * width), generator)
+        search = _search(net, image, taps, self.device, self.threads)
+        hidden = None if self.progress else True
+        for step in tqdm(range(self.steps), "fitting", leave=False, unit="step", disable=hidden):
+            if self.stopped():
+                raise StoppedError("interrupted")
+            places = torch.randint(0, height * width, (CONTEXTS,), generator=generator)
+            rate = LEARNING_RATE * warmup_cosine(step, self.steps, WARMUP_STEPS)
+            search.step(places, rate, rounded=step >= ROUND_FROM * self.steps)
+        search.finish()
+        return net.adaptation()
+
+
+class Search(Protocol):
+    """Improves the numbers of an AdaptedNet for an image."""
+
+    def step(self, places: torch.Tensor, learning_rate: float, rounded: bool) -> None:
+        """A step on the pixels at `places` (N,), row * width + column; `rounded`: the network sees the numbers so."""
+
+    def finish(self) -> None:
+        """The net has the numbers found."""
+
+
+def _search(net: AdaptedNet, image: np.ndarray, taps: tuple[Tap, ...], device: str, threads: int | None) -> Search:
+    """In the native core where that can be, else in PyTorch."""
+    kind = fitter.chosen_kind() if device == "cpu" else None
+    if kind is None:
+        return TorchSearch(net, image, taps, device)
+    settings = {"largest_gradient": LARGEST_GRADIENT, "betas": BETAS}
+    return fitter.NativeSearch(kind, net, image, taps, thread_count(threads), **settings)
+
+
+class TorchSearch:
+    """The search in PyTorch, on its device."""
+
+    def __init__(self, net: AdaptedNet, image: np.ndarray, taps: tuple[Tap, ...], device: str) -> None:
+        self._net, self._taps = net.to(device), taps
+        self._padded = torch.from_numpy(pad_image(image, net.description.padding)).to(device)
+        self._width, self._sub_pixels = image.shape[1], image.size
+        self._optimizer = torch.optim.Adam(net.parameters(), LEARNING_RATE, betas=BETAS)
+        self._bfloat16 = multiplies_bfloat16(device)
+
+    def step(self, places: torch.Tensor, learning_rate: float, rounded: bool) -> None:
+        net, padded, description = self._net, self._padded, self._net.description
+        places = places.to(padded.device)
+        rows, columns = places // self._width, places % self._width
+        inputs, reference = inputs_at(padded, rows, columns, description, self._taps)
+        pixels = padded[rows + TOP, columns + LEFT]
+        net.rounded = rounded
+        with torch.autocast(padded.device.type, torch.bfloat16, enabled=self._bfloat16):
+            sums = net(inputs)
+        mixture = mixture_of(net.outputs_of(sums.float()), pixels, reference, description)
+        loss = bits_coded(mixture, pixels).mean() + net.penalty() / self._sub_pixels
+        self._optimizer.zero_grad()
+        loss.backward()
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        if nn.utils.clip_grad_norm_(net.parameters(), LARGEST_GRADIENT).isfinite():
+            self._optimizer.step()
+
+    def finish(self) -> None:
+        """The net's numbers are those that were improved."""
+
+
+class _Threads:
+    """How many threads PyTorch computes with: a number each thread has, taken over from whoever set theirs last."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._usual = threading.Lock(), 0, 0
+        #: In a process that was forked, PyTorch waits for its threads, which are the parent's.
+        self.forked = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        self._lock, self.forked = threading.Lock(), True
+
+    @contextmanager
+    def set_to(self, count: int | None) -> Iterator[None]:
+        """So many while the block runs, None: as many as usual; afterwards as many as before anyone set them."""
+        with self._lock:
+            if not self._users:
+                self._usual = torch.get_num_threads()
+            self._users, usual = self._users + 1, self._usual
+        _compute_with(usual if count is None else count)
+        try:
+            yield
+        finally:
+            _compute_with(usual)
+            with self._lock:
+                self._users -= 1
+
+
+def _compute_with(count: int) -> None:
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+
+
+_threads = _Threads()
+
+
+def products_for(pixels: int) -> int:
+    """How many products of each layer pay for an image of so many pixels."""
+    return min(MOST_FITTED, max(0, round(math.log2(max(pixels, 1) / FEW_PIXELS))))
+
+
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether a device has instructions that multiply bfloat16; elsewhere that is slower than float32."""
+    if device != "cpu":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,0 +1,97 @@
+"""Fitting a network to an image in the native core: what coders.fitting.TorchSearch does in PyTorch.
+
+The multiply-accumulates are of bfloat16 where the processor has instructions for them, else of float32.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+
+from coders import native
+from models.adaptation import HIGHEST, LOWEST
+from models.adapted_net import GAIN_EXPONENT, SMALLEST_MEAN, AdaptedNet
+from models.neighbourhood import WEST, Tap
+
+#: What P59_INSTRUCTION_SET allows; unset, everything that the processor has.
+KINDS = {"avx512vnni": ("avx512bf16", "avx512", "avx2"), "avxvnni": ("avx2",), "avx2": ("avx2",)}
+
+
+def chosen_kind() -> str | None:
+    """How networks are fitted here, the best of `fitting_kinds` of the extension; None where it cannot.
+
+    Raises RequestError where P59_INSTRUCTION_SET names what this machine does not have.
+    """
+    if native.unavailable_reason():
+        return None
+    kinds = native.extension().fitting_kinds()
+    if os.environ.get(native.INSTRUCTION_SET_VARIABLE):
+        allowed = KINDS.get(native.chosen_instruction_set(), ())
+        kinds = [kind for kind in kinds if kind in allowed]
+    return kinds[0] if kinds else None
+
+
+class NativeSearch:
+    """Improves the numbers of `net` for an image (H, W, C) uint8 whose contexts are read at `taps`."""
+
+    def __init__(
+        self,
+        kind: str,
+        net: AdaptedNet,
+        image: np.ndarray,
+        taps: tuple[Tap, ...],
+        threads: int,
+        largest_gradient: float,
+        betas: tuple[float, float],
+    ) -> None:
+        description = net.description
+        self._net = net
+        self._fitter = native.extension().Fitter(
+            kind=kind,
+            image=np.ascontiguousarray(image),
+            padding=description.padding,
+            taps=taps,
+            west=description.taps.index(WEST) if WEST in description.taps else 0,
+            mixtures=description.mixtures,
+            relative_to_west=description.reference == "west",
+            clamped_scales=description.scales == "clamped",
+            parities=description.parities,
+            layers=[_layer(net, index) for index in range(len(net.offsets))],
+            output_gain=net.output_gain.numpy(),
+            output_offset=net.output_offset.numpy(),
+            products=net.products,
+            gain_unit=2.0**-GAIN_EXPONENT,
+            penalty=1 / image.size,
+            lowest=LOWEST,
+            highest=HIGHEST,
+            smallest_mean=SMALLEST_MEAN,
+            largest_gradient=largest_gradient,
+            betas=betas,
+            threads=threads,
+        )
+
+    def step(self, places: torch.Tensor, learning_rate: float, rounded: bool) -> float:
+        """Returns the bits per sub-pixel of the pixels at `places` before the step."""
+        return self._fitter.step(places.numpy(), learning_rate, rounded)
+
+    def finish(self) -> None:
+        with torch.no_grad():
+            for index, numbers in enumerate(self._fitter.numbers()):
+                for ours, theirs in zip(self._net.numbers(index), numbers, strict=True):
+                    ours.copy_(torch.from_numpy(theirs))
+
+    def gradient(self) -> list[list[np.ndarray]]:
+        """Of the last step, before it was cut: for each layer that of offsets, gains, left and right."""
+        return self._fitter.gradient()
+
+
+def _layer(net: AdaptedNet, index: int) -> tuple:
+    """A layer as the extension takes it."""
+    weight, bias, offset_unit, product_unit = (
+        getattr(net, f"{name}{index}").numpy() for name in ("weight", "bias", "offset_unit", "product_unit")
+    )
+    groups = [(rows.start, rows.stop) for rows in net.groups[index]]
+    numbers = tuple(part.detach().numpy() for part in net.numbers(index))
+    return (weight, bias, *net.description.layer_roles[index], offset_unit, product_unit.ravel(), groups, numbers)

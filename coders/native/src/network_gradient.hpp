@@ -1,0 +1,337 @@
+// Gradients over an instruction set's primitives: three kinds of product of matrices, all made by one tile.
+//
+// A tile is Blocks x Rows sums of 16 numbers, kept in registers: every group of factors loads Blocks vectors and
+// broadcasts Rows numbers. Forward, rows are pixels and vectors outputs; backward, rows are pixels and vectors inputs;
+// for the weights' gradient rows are inputs, vectors outputs, and pixels are what is summed over.
+//
+// An instruction set `Isa` provides
+//
+//     Element, kGroup                     numbers as factors are stored; how many of them are multiplied and added at once
+//     kTileRows, kTileBlocks
+//     Sums                                16 floats
+//     Sums load_sums(p), void store_sums(p, sums), Sums all(value)
+//     Factors load_factors(p)             16 groups
+//     Factor broadcast_factor(p)          one group
+//     Sums multiply_add(sums, factors, factor)
+//     Element element(value)              rounded to nearest, ties to even
+//     Sums load_elements(p), void store_elements(p, sums)   16 elements
+//     Sums add(a, b), multiply(a, b), larger(a, b)
+//     Sums leaky_slope(activations, sums) sums, times kLeakySlope where an activation is not above 0
+//     void interleave(a, b, to)           kGroup = 2: 16 elements of a and of b in turn
+#pragma once
+
+#include <type_traits>
+
+#include "gradients.hpp"
+#include "mixture_gradient.hpp"
+#include "network.hpp"
+
+namespace p59 {
+
+constexpr float kLeakySlope = 0.01f;
+
+template <class Isa>
+struct Product {
+    using Element = typename Isa::Element;
+
+    // Broadcast: from one row, and from one group, to the next. Vectors: from one block of 16, and from one group, to the
+    // next. In elements.
+    const Element* broadcast;
+    size_t broadcast_row, broadcast_group;
+    const Element* vectors;
+    size_t vectors_block, vectors_group;
+    int groups;
+
+    // start(row, block) -> sums; finish(row, block, sums).
+    template <class Start, class Finish>
+    P59_INLINE void run(int rows, int blocks, const Start& start, const Finish& finish) const {
+        for (int block = 0; block < blocks; block += Isa::kTileBlocks) {
+            int row = 0;
+            for (; row + Isa::kTileRows <= rows; row += Isa::kTileRows)
+                tile<Isa::kTileRows>(row, block, start, finish);
+            for (; row + kFew <= rows; row += kFew) tile<kFew>(row, block, start, finish);
+            for (; row < rows; ++row) tile<1>(row, block, start, finish);
+        }
+    }
+
+private:
+    static constexpr int kFew = 4;
+
+    template <int Rows, class Start, class Finish>
+    P59_INLINE void tile(int row, int block, const Start& start, const Finish& finish) const {
+        constexpr int Blocks = Isa::kTileBlocks;
+        const Element* one = broadcast + row * broadcast_row;
+        const Element* many = vectors + block * vectors_block;
+        typename Isa::Sums sums[Rows][Blocks];
+        unrolled<Rows>([&](auto r) P59_INLINE {
+            unrolled<Blocks>([&](auto b) P59_INLINE { sums[r][b] = start(row + r, block + b); });
+        });
+        for (int group = 0; group < groups; ++group, one += broadcast_group, many += vectors_group) {
+            typename Isa::Factors factors[Blocks];
+            unrolled<Blocks>([&](auto b) P59_INLINE { factors[b] = Isa::load_factors(many + b * vectors_block); });
+            unrolled<Rows>([&](auto r) P59_INLINE {
+                const typename Isa::Factor factor = Isa::broadcast_factor(one + r * broadcast_row);
+                unrolled<Blocks>(
+                    [&](auto b) P59_INLINE { sums[r][b] = Isa::multiply_add(sums[r][b], factors[b], factor); });
+            });
+        }
+        unrolled<Rows>([&](auto r) P59_INLINE {
+            unrolled<Blocks>([&](auto b) P59_INLINE { finish(row + r, block + b, sums[r][b]); });
+        });
+    }
+};
+
+template <class Isa>
+class GradientsOf final : public Gradients {
+    using Element = typename Isa::Element;
+    using Sums = typename Isa::Sums;
+    static constexpr int kGroup = Isa::kGroup, kVector = 16;
+
+public:
+    GradientsOf(const FloatNetwork& network, int threads) : network_(network), work_(threads) {
+        for (const FloatLayer& layer : network.layers) {
+            const uint64_t size = uint64_t(layer.outputs) * layer.inputs;
+            packed_.push_back({Buffer<Element>(size), Buffer<Element>(size), Buffer<float>(layer.outputs)});
+            widest_ = std::max({widest_, layer.outputs, layer.inputs});
+        }
+        const uint64_t plane = uint64_t(kPixels) * widest_;
+        for (Work& work : work_) {
+            for (const FloatLayer& layer : network.layers) {
+                work.activations.emplace_back(uint64_t(kPixels) * layer.inputs);
+                work.weight_gradients.emplace_back(uint64_t(layer.outputs) * layer.inputs);
+                work.bias_gradients.emplace_back(layer.outputs);
+            }
+            for (Buffer<Element>& buffer : work.slopes) buffer = Buffer<Element>(plane);
+            for (Buffer<Element>& buffer : work.interleaved) buffer = Buffer<Element>(plane);
+            work.outputs = Buffer<float>(uint64_t(kPixels) * network.layers.back().outputs);
+            work.derivatives = Buffer<float>(uint64_t(kPixels) * network.layers.back().outputs);
+        }
+        for (int value = -kLargestInput; value <= kLargestInput; ++value)
+            inputs_[value + kLargestInput] = Isa::element(float(value));
+    }
+
+    void set_layer(int index, const float* weights, const float* biases) override {
+        const FloatLayer& layer = network_.layers[index];
+        Packed& packed = packed_[index];
+        std::memcpy(packed.biases.data(), biases, layer.outputs * sizeof(float));
+        pack(weights, layer.inputs, 1, layer.outputs, layer.inputs, packed.forward.data());
+        pack(weights, 1, layer.inputs, layer.inputs, layer.outputs, packed.backward.data());
+    }
+
+    void clear(int thread) override {
+        Work& work = work_[thread];
+        work.bits = 0;
+        for (auto* buffers : {&work.weight_gradients, &work.bias_gradients})
+            for (Buffer<float>& buffer : *buffers) std::memset(buffer.data(), 0, buffer.size() * sizeof(float));
+    }
+
+    void add(int thread, const Reading& reading, const uint8_t* const* pixels, int n) override {
+        Work& work = work_[thread];
+        const int layers = int(network_.layers.size());
+        gather(work, reading, pixels, n);
+        for (int index = 0; index < layers; ++index) forward(work, index, n);
+        lose(work, reading, pixels, n);
+        for (int index = layers - 1; index >= 0; --index) {
+            weights_gradient(work, index, n);
+            if (index) backward(work, index, n);
+        }
+    }
+
+    void sum() override {
+        Work& total = work_.front();
+        for (size_t thread = 1; thread < work_.size(); ++thread) {
+            total.bits += work_[thread].bits;
+            for (size_t layer = 0; layer < packed_.size(); ++layer) {
+                add_to(total.weight_gradients[layer], work_[thread].weight_gradients[layer]);
+                add_to(total.bias_gradients[layer], work_[thread].bias_gradients[layer]);
+            }
+        }
+    }
+
+    double bits() const override { return work_.front().bits; }
+    const float* weight_gradient(int layer) const override { return work_.front().weight_gradients[layer].data(); }
+    const float* bias_gradient(int layer) const override { return work_.front().bias_gradients[layer].data(); }
+
+private:
+    // Inputs are differences of two values of 8 bits, or 2 * value - 255.
+    static constexpr int kLargestInput = 255;
+
+    // forward: [block of 16 outputs][group of inputs][output][input of the group]; backward with the two exchanged.
+    struct Packed {
+        Buffer<Element> forward, backward;
+        Buffer<float> biases;
+    };
+    // What enters each layer, [pixel][input]; derivatives of its sums, [pixel][output], which of layer i stand in
+    // slopes[i % 3], since a skip needs them two layers further.
+    struct Work {
+        std::vector<Buffer<Element>> activations;
+        Buffer<Element> slopes[3], interleaved[2];
+        Buffer<float> outputs, derivatives;
+        std::vector<Buffer<float>> weight_gradients, bias_gradients;
+        double bits = 0;
+    };
+
+    static void pack(const float* weights, size_t row_stride, size_t column_stride, int rows, int columns, Element* to) {
+        for (int row = 0; row < rows; row += kVector)
+            for (int column = 0; column < columns; column += kGroup)
+                for (int lane = 0; lane < kVector; ++lane)
+                    for (int part = 0; part < kGroup; ++part)
+                        *to++ = Isa::element(weights[(row + lane) * row_stride + (column + part) * column_stride]);
+    }
+
+    static void add_to(Buffer<float>& total, const Buffer<float>& part) {
+        for (size_t place = 0; place < total.size(); ++place) total[place] += part[place];
+    }
+
+    void gather(Work& work, const Reading& reading, const uint8_t* const* pixels, int n) const {
+        const int channels = network_.channels, stride = network_.layers[0].inputs;
+        const Element* const table = inputs_ + kLargestInput;
+        for (int i = 0; i < n; ++i) {
+            const uint8_t* pixel = pixels[i];
+            Element* inputs = work.activations[0].data() + size_t(i) * stride;
+            const uint8_t* west = pixel + reading.offsets[reading.west];
+            for (int tap = 0; tap < network_.taps; ++tap) {
+                const uint8_t* values = pixel + reading.offsets[tap];
+                for (int c = 0; c < channels; ++c) {
+                    const int value = !network_.relative_to_west ? values[c]
+                                      : tap == reading.west      ? 2 * values[c] - 255
+                                                                 : values[c] - west[c];
+                    *inputs++ = table[value];
+                }
+            }
+            if (!network_.parities) continue;
+            const int64_t offset = pixel - reading.origin, row = offset / reading.stride;
+            const int64_t column = (offset - row * reading.stride) / channels;
+            for (int64_t place : {row, column}) *inputs++ = table[place % 2 ? 255 : -255];
+        }
+    }
+
+    void forward(Work& work, int index, int n) const {
+        const FloatLayer& layer = network_.layers[index];
+        const Packed& packed = packed_[index];
+        const Product<Isa> product{work.activations[index].data(),
+                                   size_t(layer.inputs),
+                                   kGroup,
+                                   packed.forward.data(),
+                                   size_t(layer.inputs) * kVector,
+                                   kGroup * kVector,
+                                   layer.inputs / kGroup};
+        const float* biases = packed.biases.data();
+        const auto start = [=](int, int block) P59_INLINE { return Isa::load_sums(biases + block * kVector); };
+        const int blocks = layer.outputs / kVector;
+        const size_t stride = layer.outputs;
+        if (index + 1 == int(network_.layers.size())) {
+            float* outputs = work.outputs.data();
+            product.run(n, blocks, start, [=](int row, int block, Sums sums) P59_INLINE {
+                Isa::store_sums(outputs + row * stride + block * kVector, sums);
+            });
+            return;
+        }
+        Element* leaving = work.activations[index + 1].data();
+        const Element* entered = index ? work.activations[index - 1].data() : nullptr;
+        const bool leaky = layer.leaky, skip = layer.skip;
+        product.run(n, blocks, start, [=](int row, int block, Sums sums) P59_INLINE {
+            const size_t place = row * stride + block * kVector;
+            if (leaky) sums = Isa::larger(sums, Isa::multiply(sums, Isa::all(kLeakySlope)));
+            if (skip) sums = Isa::add(sums, Isa::load_elements(entered + place));
+            Isa::store_elements(leaving + place, sums);
+        });
+    }
+
+    // Outputs -> bits, and the derivatives of the last layer's sums.
+    void lose(Work& work, const Reading& reading, const uint8_t* const* pixels, int n) const {
+        const int stride = network_.layers.back().outputs;
+        const uint8_t* wests[kPixels];
+        for (int i = 0; i < n; ++i) wests[i] = pixels[i] + reading.offsets[reading.west];
+        for (int first = 0; first < n; first += kLanes)
+            work.bits += mixture_gradient(network_, work.outputs.data() + size_t(first) * stride, stride, pixels + first,
+                                          wests + first, std::min(kLanes, n - first),
+                                          work.derivatives.data() + size_t(first) * stride);
+        Element* slopes = work.slopes[(network_.layers.size() - 1) % 3].data();
+        for (size_t place = 0; place < size_t(n) * stride; place += kVector)
+            Isa::store_elements(slopes + place, Isa::load_sums(work.derivatives.data() + place));
+    }
+
+    void weights_gradient(Work& work, int index, int n) const {
+        const FloatLayer& layer = network_.layers[index];
+        Element *inputs = work.activations[index].data(), *slopes = work.slopes[index % 3].data();
+        const int blocks = layer.outputs / kVector;
+        for (int block = 0; block < blocks; ++block) {
+            float* sums = work.bias_gradients[index].data() + block * kVector;
+            Sums total = Isa::load_sums(sums);
+            for (int i = 0; i < n; ++i)
+                total = Isa::add(total, Isa::load_elements(slopes + size_t(i) * layer.outputs + block * kVector));
+            Isa::store_sums(sums, total);
+        }
+        int groups = n;
+        if constexpr (kGroup == 2) {
+            if (n % 2) {  // the last pixel's companion
+                std::memset(inputs + size_t(n) * layer.inputs, 0, layer.inputs * sizeof(Element));
+                std::memset(slopes + size_t(n) * layer.outputs, 0, layer.outputs * sizeof(Element));
+            }
+            groups = (n + 1) / 2;
+            inputs = interleaved(inputs, layer.inputs, groups, work.interleaved[0].data());
+            slopes = interleaved(slopes, layer.outputs, groups, work.interleaved[1].data());
+        }
+        const Product<Isa> product{inputs, kGroup, size_t(kGroup) * layer.inputs, slopes, kGroup * kVector,
+                                   size_t(kGroup) * layer.outputs, groups};
+        float* gradient = work.weight_gradients[index].data();
+        const size_t stride = layer.outputs;
+        product.run(
+            layer.inputs, blocks,
+            [=](int row, int block) P59_INLINE { return Isa::load_sums(gradient + row * stride + block * kVector); },
+            [=](int row, int block, Sums sums) P59_INLINE {
+                Isa::store_sums(gradient + row * stride + block * kVector, sums);
+            });
+    }
+
+    // [pixel][place] -> [two pixels][place][pixel].
+    static Element* interleaved(const Element* from, size_t width, int groups, Element* to) {
+        if constexpr (kGroup == 2)
+            for (int group = 0; group < groups; ++group)
+                for (size_t place = 0; place < width; place += kVector) {
+                    const Element* first = from + 2 * group * width + place;
+                    Isa::interleave(first, first + width, to + 2 * (group * width + place));
+                }
+        return to;
+    }
+
+    // Derivatives of a layer's sums -> those of the layer before.
+    void backward(Work& work, int index, int n) const {
+        const FloatLayer &layer = network_.layers[index], &before = network_.layers[index - 1];
+        const Product<Isa> product{work.slopes[index % 3].data(),
+                                   size_t(layer.outputs),
+                                   kGroup,
+                                   packed_[index].backward.data(),
+                                   size_t(layer.outputs) * kVector,
+                                   kGroup * kVector,
+                                   layer.outputs / kGroup};
+        const bool leaky = before.leaky;
+        const bool skipped = index + 1 < int(network_.layers.size()) && network_.layers[index + 1].skip;
+        const Element* activations = work.activations[index].data();
+        const Element* beyond = work.slopes[(index + 1) % 3].data();
+        Element* slopes = work.slopes[(index - 1) % 3].data();
+        const size_t stride = layer.inputs;
+        product.run(
+            n, layer.inputs / kVector, [=](int, int) P59_INLINE { return Isa::all(0); },
+            [=](int row, int block, Sums sums) P59_INLINE {
+                const size_t place = row * stride + block * kVector;
+                if (skipped) sums = Isa::add(sums, Isa::load_elements(beyond + place));
+                if (leaky) sums = Isa::leaky_slope(Isa::load_elements(activations + place), sums);
+                Isa::store_elements(slopes + place, sums);
+            });
+    }
+
+    FloatNetwork network_;
+    std::vector<Packed> packed_;
+    std::vector<Work> work_;
+    int widest_ = 0;
+    Element inputs_[2 * kLargestInput + 1];
+};
+
+template <class Isa>
+static std::unique_ptr<Gradients> make_gradients(const FloatNetwork& network, int threads) {
+    return std::make_unique<GradientsOf<Isa>>(network, threads);
+}
+
+}  // namespace p59
