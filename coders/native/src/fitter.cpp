@@ -25,7 +25,8 @@ float dot(const float* a, const float* b, int count) {
 
 FloatNetwork with_padded_layers(FloatNetwork network, const std::vector<FittedLayer>& layers) {
     for (const FittedLayer& layer : layers)
-        network.layers.push_back({padded(layer.outputs), padded(layer.inputs), layer.leaky, layer.skip});
+        network.layers.push_back({padded(layer.outputs), padded(layer.inputs), layer.outputs, layer.inputs, layer.leaky,
+                                  layer.skip});
     return network;
 }
 

@@ -14,7 +14,8 @@
 namespace p59 {
 
 struct FloatLayer {
-    int outputs, inputs;  // padded
+    int outputs, inputs;  // of these the last ones may be padding
+    int used_outputs, used_inputs;
     bool leaky, skip;
 };
 
@@ -29,7 +30,7 @@ struct FloatNetwork {
 class Gradients {
 public:
     // Pixels of one `add`; sizes of layers are multiples of kWidth.
-    static constexpr int kPixels = 128, kWidth = 32;
+    static constexpr int kPixels = 64, kWidth = 32;
 
     virtual ~Gradients() = default;
     // Weights (outputs, inputs) and biases (outputs) of a layer, for what follows.

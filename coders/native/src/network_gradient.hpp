@@ -45,21 +45,26 @@ struct Product {
     // start(row, block) -> sums; finish(row, block, sums).
     template <class Start, class Finish>
     P59_INLINE void run(int rows, int blocks, const Start& start, const Finish& finish) const {
-        for (int block = 0; block < blocks; block += Isa::kTileBlocks) {
-            int row = 0;
-            for (; row + Isa::kTileRows <= rows; row += Isa::kTileRows)
-                tile<Isa::kTileRows>(row, block, start, finish);
-            for (; row + kFew <= rows; row += kFew) tile<kFew>(row, block, start, finish);
-            for (; row < rows; ++row) tile<1>(row, block, start, finish);
-        }
+        int block = 0;
+        for (; block + Isa::kTileBlocks <= blocks; block += Isa::kTileBlocks)
+            rows_of<Isa::kTileBlocks>(rows, block, start, finish);
+        for (; block < blocks; ++block) rows_of<1>(rows, block, start, finish);
     }
 
 private:
     static constexpr int kFew = 4;
 
-    template <int Rows, class Start, class Finish>
+    template <int Blocks, class Start, class Finish>
+    P59_INLINE void rows_of(int rows, int block, const Start& start, const Finish& finish) const {
+        int row = 0;
+        for (; row + Isa::kTileRows <= rows; row += Isa::kTileRows)
+            tile<Blocks, Isa::kTileRows>(row, block, start, finish);
+        for (; row + kFew <= rows; row += kFew) tile<Blocks, kFew>(row, block, start, finish);
+        for (; row < rows; ++row) tile<Blocks, 1>(row, block, start, finish);
+    }
+
+    template <int Blocks, int Rows, class Start, class Finish>
     P59_INLINE void tile(int row, int block, const Start& start, const Finish& finish) const {
-        constexpr int Blocks = Isa::kTileBlocks;
         const Element* one = broadcast + row * broadcast_row;
         const Element* many = vectors + block * vectors_block;
         typename Isa::Sums sums[Rows][Blocks];
@@ -153,6 +158,7 @@ public:
     const float* bias_gradient(int layer) const override { return work_.front().bias_gradients[layer].data(); }
 
 private:
+    static constexpr int kAhead = 16;
     // Inputs are differences of two values of 8 bits, or 2 * value - 255.
     static constexpr int kLargestInput = 255;
 
@@ -171,6 +177,9 @@ private:
         double bits = 0;
     };
 
+    static int blocks_of(int numbers) { return (numbers + kVector - 1) / kVector; }
+    static int groups_of(int numbers) { return (numbers + kGroup - 1) / kGroup; }
+
     static void pack(const float* weights, size_t row_stride, size_t column_stride, int rows, int columns, Element* to) {
         for (int row = 0; row < rows; row += kVector)
             for (int column = 0; column < columns; column += kGroup)
@@ -188,6 +197,9 @@ private:
         const Element* const table = inputs_ + kLargestInput;
         for (int i = 0; i < n; ++i) {
             const uint8_t* pixel = pixels[i];
+            // Pixels are anywhere in the image.
+            if (i + kAhead < n)
+                for (int64_t offset : reading.offsets) __builtin_prefetch(pixels[i + kAhead] + offset);
             Element* inputs = work.activations[0].data() + size_t(i) * stride;
             const uint8_t* west = pixel + reading.offsets[reading.west];
             for (int tap = 0; tap < network_.taps; ++tap) {
@@ -215,10 +227,10 @@ private:
                                    packed.forward.data(),
                                    size_t(layer.inputs) * kVector,
                                    kGroup * kVector,
-                                   layer.inputs / kGroup};
+                                   groups_of(layer.used_inputs)};
         const float* biases = packed.biases.data();
         const auto start = [=](int, int block) P59_INLINE { return Isa::load_sums(biases + block * kVector); };
-        const int blocks = layer.outputs / kVector;
+        const int blocks = blocks_of(layer.used_outputs);
         const size_t stride = layer.outputs;
         if (index + 1 == int(network_.layers.size())) {
             float* outputs = work.outputs.data();
@@ -255,7 +267,7 @@ private:
     void weights_gradient(Work& work, int index, int n) const {
         const FloatLayer& layer = network_.layers[index];
         Element *inputs = work.activations[index].data(), *slopes = work.slopes[index % 3].data();
-        const int blocks = layer.outputs / kVector;
+        const int blocks = blocks_of(layer.used_outputs);
         for (int block = 0; block < blocks; ++block) {
             float* sums = work.bias_gradients[index].data() + block * kVector;
             Sums total = Isa::load_sums(sums);
@@ -278,7 +290,7 @@ private:
         float* gradient = work.weight_gradients[index].data();
         const size_t stride = layer.outputs;
         product.run(
-            layer.inputs, blocks,
+            layer.used_inputs, blocks,
             [=](int row, int block) P59_INLINE { return Isa::load_sums(gradient + row * stride + block * kVector); },
             [=](int row, int block, Sums sums) P59_INLINE {
                 Isa::store_sums(gradient + row * stride + block * kVector, sums);
@@ -305,7 +317,7 @@ private:
                                    packed_[index].backward.data(),
                                    size_t(layer.outputs) * kVector,
                                    kGroup * kVector,
-                                   layer.outputs / kGroup};
+                                   groups_of(layer.used_outputs)};
         const bool leaky = before.leaky;
         const bool skipped = index + 1 < int(network_.layers.size()) && network_.layers[index + 1].skip;
         const Element* activations = work.activations[index].data();
@@ -313,7 +325,7 @@ private:
         Element* slopes = work.slopes[(index - 1) % 3].data();
         const size_t stride = layer.inputs;
         product.run(
-            n, layer.inputs / kVector, [=](int, int) P59_INLINE { return Isa::all(0); },
+            n, blocks_of(layer.used_inputs), [=](int, int) P59_INLINE { return Isa::all(0); },
             [=](int row, int block, Sums sums) P59_INLINE {
                 const size_t place = row * stride + block * kVector;
                 if (skipped) sums = Isa::add(sums, Isa::load_elements(beyond + place));
