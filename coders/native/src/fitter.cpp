@@ -11,8 +11,6 @@ namespace {
 constexpr int kLanesOfDot = 16;
 constexpr float kAdamEpsilon = 1e-8f, kNormEpsilon = 1e-6f;
 
-int padded(int size) { return (size + Gradients::kWidth - 1) / Gradients::kWidth * Gradients::kWidth; }
-
 // In partial sums, which compilers make vectors of. `count` is a multiple of kLanesOfDot.
 float dot(const float* a, const float* b, int count) {
     float parts[kLanesOfDot] = {};
@@ -23,10 +21,9 @@ float dot(const float* a, const float* b, int count) {
     return total;
 }
 
-FloatNetwork with_padded_layers(FloatNetwork network, const std::vector<FittedLayer>& layers) {
+FloatNetwork with_layers(FloatNetwork network, const std::vector<FittedLayer>& layers) {
     for (const FittedLayer& layer : layers)
-        network.layers.push_back({padded(layer.outputs), padded(layer.inputs), layer.outputs, layer.inputs, layer.leaky,
-                                  layer.skip});
+        network.layers.push_back({layer.outputs, layer.inputs, layer.leaky, layer.skip});
     return network;
 }
 
@@ -35,44 +32,34 @@ FloatNetwork with_padded_layers(FloatNetwork network, const std::vector<FittedLa
 Fitter::Fitter(const GradientsKind& kind, FloatNetwork network, std::vector<FittedLayer> layers,
                const FitSettings& settings, Canvas canvas, int64_t height, int64_t width, const std::vector<Tap>& taps,
                int west, int threads)
-    : network_(with_padded_layers(std::move(network), layers)),
+    : network_(with_layers(std::move(network), layers)),
       layers_(std::move(layers)),
       settings_(settings),
       canvas_(std::move(canvas)),
       width_(width),
       pixels_(height * width),
-      reading_(canvas_.reading(taps, west)),
+      offsets_{canvas_.reading(taps, west).offsets, west},
       pool_(threads),
       threads_(threads),
       gradients_(kind.make(network_, threads)) {
     pool_.use(threads);
-    uint64_t most_weights = 0, most_outputs = 0;
     for (size_t index = 0; index < layers_.size(); ++index) {
         seen_.push_back(layers_[index].numbers);
         numbers_.emplace_back();
         for (std::vector<float>& begin : layers_[index].numbers) numbers_.back().emplace_back(std::move(begin));
-        const FloatLayer& sizes = network_.layers[index];
-        most_weights = std::max(most_weights, uint64_t(sizes.outputs) * sizes.inputs);
-        most_outputs = std::max(most_outputs, uint64_t(sizes.outputs));
     }
-    padded_weights_ = Buffer<float>(most_weights);
-    padded_biases_ = Buffer<float>(most_outputs);
 }
 
 double Fitter::step(const int64_t* places, int64_t count, float learning_rate, bool rounded) {
     set_weights(rounded);
-    pool_.run(threads_, [&](int thread) {
-        gradients_->clear(thread);
-        const uint8_t* pixels[Gradients::kPixels];
-        for (int64_t first = int64_t(thread) * Gradients::kPixels; first < count;
-             first += int64_t(threads_) * Gradients::kPixels) {
-            const int n = int(std::min<int64_t>(Gradients::kPixels, count - first));
-            for (int i = 0; i < n; ++i)
-                pixels[i] = canvas_.pixel(places[first + i] / width_, places[first + i] % width_);
-            gradients_->add(thread, reading_, pixels, n);
+    gradients_of(*gradients_, pool_, threads_, offsets_, count, [&](int64_t first, int n, Pixels& pixels) {
+        for (int i = 0; i < n; ++i) {
+            const int64_t row = places[first + i] / width_, column = places[first + i] % width_;
+            pixels.contexts[i] = pixels.values[i] = canvas_.pixel(row, column);
+            pixels.odd[i][0] = row % 2;
+            pixels.odd[i][1] = column % 2;
         }
     });
-    gradients_->sum();
     const double sub_pixels = double(count) * network_.channels;
     for (size_t layer = 0; layer < layers_.size(); ++layer) numbers_gradient(int(layer), float(1 / sub_pixels));
     update(learning_rate);
@@ -91,16 +78,15 @@ void Fitter::set_weights(bool rounded) {
                                const float clamped = std::clamp(number, settings_.lowest, settings_.highest);
                                return rounded ? std::nearbyint(clamped) : clamped;
                            });
-        const int stride = network_.layers[index].inputs;
-        std::fill_n(padded_weights_.data(), size_t(network_.layers[index].outputs) * stride, 0.0f);
-        std::fill_n(padded_biases_.data(), network_.layers[index].outputs, 0.0f);
+        weights_.resize(layer.weights.size());
+        biases_.resize(layer.biases.size());
         // right, transposed, so that a row's sum runs along memory.
         std::vector<float> right(size_t(products) * layer.inputs);
         for (int input = 0; input < layer.inputs; ++input)
             for (int product = 0; product < products; ++product)
                 right[size_t(product) * layer.inputs + input] = seen[kRight][size_t(input) * products + product];
         for (int output = 0; output < layer.outputs; ++output) {
-            float* row = padded_weights_.data() + size_t(output) * stride;
+            float* row = weights_.data() + size_t(output) * layer.inputs;
             const float factor = 1 + seen[kGains][output] * settings_.gain_unit;
             const float* weights = layer.weights.data() + size_t(output) * layer.inputs;
             for (int input = 0; input < layer.inputs; ++input) row[input] = weights[input] * factor;
@@ -109,9 +95,9 @@ void Fitter::set_weights(bool rounded) {
                 const float* other = right.data() + size_t(product) * layer.inputs;
                 for (int input = 0; input < layer.inputs; ++input) row[input] += left * other[input];
             }
-            padded_biases_[output] = layer.biases[output] + seen[kOffsets][output] * layer.offset_units[output];
+            biases_[output] = layer.biases[output] + seen[kOffsets][output] * layer.offset_units[output];
         }
-        gradients_->set_layer(int(index), padded_weights_.data(), padded_biases_.data());
+        gradients_->set_layer(int(index), weights_.data(), biases_.data());
     }
 }
 
@@ -119,7 +105,7 @@ void Fitter::set_weights(bool rounded) {
 void Fitter::numbers_gradient(int index, float scale) {
     const FittedLayer& layer = layers_[index];
     std::vector<Numbers>& numbers = numbers_[index];
-    const int products = settings_.products, stride = network_.layers[index].outputs;
+    const int products = settings_.products, stride = network_.layers[index].outputs();
     const float* of_weights = gradients_->weight_gradient(index);
     const float* of_biases = gradients_->bias_gradient(index);
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "gradients.hpp"
-#include "pool.hpp"
+#include "scan.hpp"
 
 namespace p59 {
 
@@ -71,13 +71,13 @@ private:
     FitSettings settings_;
     Canvas canvas_;
     int64_t width_, pixels_;
-    Reading reading_;
+    Offsets offsets_;
     Pool pool_;
     int threads_;
     std::unique_ptr<Gradients> gradients_;
     std::vector<std::vector<Numbers>> numbers_;
     std::vector<std::array<std::vector<float>, kParts>> seen_;
-    Buffer<float> padded_weights_, padded_biases_;
+    std::vector<float> weights_, biases_;  // of a layer
     int64_t steps_ = 0;
 };
 

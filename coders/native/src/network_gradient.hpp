@@ -95,21 +95,21 @@ class GradientsOf final : public Gradients {
 public:
     GradientsOf(const FloatNetwork& network, int threads) : network_(network), work_(threads) {
         for (const FloatLayer& layer : network.layers) {
-            const uint64_t size = uint64_t(layer.outputs) * layer.inputs;
-            packed_.push_back({Buffer<Element>(size), Buffer<Element>(size), Buffer<float>(layer.outputs)});
-            widest_ = std::max({widest_, layer.outputs, layer.inputs});
+            const uint64_t size = uint64_t(layer.outputs()) * layer.inputs();
+            packed_.push_back({Buffer<Element>(size), Buffer<Element>(size), Buffer<float>(layer.outputs())});
+            widest_ = std::max({widest_, layer.outputs(), layer.inputs()});
         }
-        const uint64_t plane = uint64_t(kPixels) * widest_;
+        const uint64_t plane = uint64_t(kMostPixelsOfGradient) * widest_;
         for (Work& work : work_) {
             for (const FloatLayer& layer : network.layers) {
-                work.activations.emplace_back(uint64_t(kPixels) * layer.inputs);
-                work.weight_gradients.emplace_back(uint64_t(layer.outputs) * layer.inputs);
-                work.bias_gradients.emplace_back(layer.outputs);
+                work.activations.emplace_back(uint64_t(kMostPixelsOfGradient) * layer.inputs());
+                work.weight_gradients.emplace_back(uint64_t(layer.outputs()) * layer.inputs());
+                work.bias_gradients.emplace_back(layer.outputs());
             }
             for (Buffer<Element>& buffer : work.slopes) buffer = Buffer<Element>(plane);
             for (Buffer<Element>& buffer : work.interleaved) buffer = Buffer<Element>(plane);
-            work.outputs = Buffer<float>(uint64_t(kPixels) * network.layers.back().outputs);
-            work.derivatives = Buffer<float>(uint64_t(kPixels) * network.layers.back().outputs);
+            work.outputs = Buffer<float>(uint64_t(kMostPixelsOfGradient) * network.layers.back().outputs());
+            work.derivatives = Buffer<float>(uint64_t(kMostPixelsOfGradient) * network.layers.back().outputs());
         }
         for (int value = -kLargestInput; value <= kLargestInput; ++value)
             inputs_[value + kLargestInput] = Isa::element(float(value));
@@ -118,9 +118,10 @@ public:
     void set_layer(int index, const float* weights, const float* biases) override {
         const FloatLayer& layer = network_.layers[index];
         Packed& packed = packed_[index];
-        std::memcpy(packed.biases.data(), biases, layer.outputs * sizeof(float));
-        pack(weights, layer.inputs, 1, layer.outputs, layer.inputs, packed.forward.data());
-        pack(weights, 1, layer.inputs, layer.inputs, layer.outputs, packed.backward.data());
+        std::copy_n(biases, layer.used_outputs, packed.biases.data());
+        const int rows = layer.used_outputs, columns = layer.used_inputs;
+        pack(weights, columns, 1, rows, columns, layer.inputs(), packed.forward.data());
+        pack(weights, 1, columns, columns, rows, layer.outputs(), packed.backward.data());
     }
 
     void clear(int thread) override {
@@ -130,12 +131,12 @@ public:
             for (Buffer<float>& buffer : *buffers) std::memset(buffer.data(), 0, buffer.size() * sizeof(float));
     }
 
-    void add(int thread, const Reading& reading, const uint8_t* const* pixels, int n) override {
+    void add(int thread, const Offsets& offsets, const Pixels& pixels, int n) override {
         Work& work = work_[thread];
         const int layers = int(network_.layers.size());
-        gather(work, reading, pixels, n);
+        gather(work, offsets, pixels, n);
         for (int index = 0; index < layers; ++index) forward(work, index, n);
-        lose(work, reading, pixels, n);
+        lose(work, offsets, pixels, n);
         for (int index = layers - 1; index >= 0; --index) {
             weights_gradient(work, index, n);
             if (index) backward(work, index, n);
@@ -180,41 +181,41 @@ private:
     static int blocks_of(int numbers) { return (numbers + kVector - 1) / kVector; }
     static int groups_of(int numbers) { return (numbers + kGroup - 1) / kGroup; }
 
-    static void pack(const float* weights, size_t row_stride, size_t column_stride, int rows, int columns, Element* to) {
-        for (int row = 0; row < rows; row += kVector)
-            for (int column = 0; column < columns; column += kGroup)
-                for (int lane = 0; lane < kVector; ++lane)
-                    for (int part = 0; part < kGroup; ++part)
-                        *to++ = Isa::element(weights[(row + lane) * row_stride + (column + part) * column_stride]);
+    // What lies beyond rows and columns stays 0.
+    static void pack(const float* weights, size_t row_stride, size_t column_stride, int rows, int columns,
+                     size_t width, Element* to) {
+        for (int row = 0; row < rows; ++row)
+            for (int column = 0; column < columns; ++column) {
+                const size_t group = row / kVector * (width / kGroup) + column / kGroup;
+                to[(group * kVector + row % kVector) * kGroup + column % kGroup] =
+                    Isa::element(weights[row * row_stride + column * column_stride]);
+            }
     }
 
     static void add_to(Buffer<float>& total, const Buffer<float>& part) {
         for (size_t place = 0; place < total.size(); ++place) total[place] += part[place];
     }
 
-    void gather(Work& work, const Reading& reading, const uint8_t* const* pixels, int n) const {
-        const int channels = network_.channels, stride = network_.layers[0].inputs;
+    void gather(Work& work, const Offsets& offsets, const Pixels& pixels, int n) const {
+        const int channels = network_.channels, stride = network_.layers[0].inputs();
         const Element* const table = inputs_ + kLargestInput;
         for (int i = 0; i < n; ++i) {
-            const uint8_t* pixel = pixels[i];
-            // Pixels are anywhere in the image.
-            if (i + kAhead < n)
-                for (int64_t offset : reading.offsets) __builtin_prefetch(pixels[i + kAhead] + offset);
+            if (i + kAhead < n)  // pixels are anywhere in memory
+                for (int64_t offset : offsets.taps) __builtin_prefetch(pixels.contexts[i + kAhead] + offset);
+            const uint8_t* context = pixels.contexts[i];
+            const uint8_t* west = context + offsets.taps[offsets.west];
             Element* inputs = work.activations[0].data() + size_t(i) * stride;
-            const uint8_t* west = pixel + reading.offsets[reading.west];
             for (int tap = 0; tap < network_.taps; ++tap) {
-                const uint8_t* values = pixel + reading.offsets[tap];
+                const uint8_t* values = context + offsets.taps[tap];
                 for (int c = 0; c < channels; ++c) {
                     const int value = !network_.relative_to_west ? values[c]
-                                      : tap == reading.west      ? 2 * values[c] - 255
+                                      : tap == offsets.west      ? 2 * values[c] - 255
                                                                  : values[c] - west[c];
                     *inputs++ = table[value];
                 }
             }
-            if (!network_.parities) continue;
-            const int64_t offset = pixel - reading.origin, row = offset / reading.stride;
-            const int64_t column = (offset - row * reading.stride) / channels;
-            for (int64_t place : {row, column}) *inputs++ = table[place % 2 ? 255 : -255];
+            if (network_.parities)
+                for (bool odd : pixels.odd[i]) *inputs++ = table[odd ? 255 : -255];
         }
     }
 
@@ -222,16 +223,16 @@ private:
         const FloatLayer& layer = network_.layers[index];
         const Packed& packed = packed_[index];
         const Product<Isa> product{work.activations[index].data(),
-                                   size_t(layer.inputs),
+                                   size_t(layer.inputs()),
                                    kGroup,
                                    packed.forward.data(),
-                                   size_t(layer.inputs) * kVector,
+                                   size_t(layer.inputs()) * kVector,
                                    kGroup * kVector,
                                    groups_of(layer.used_inputs)};
         const float* biases = packed.biases.data();
         const auto start = [=](int, int block) P59_INLINE { return Isa::load_sums(biases + block * kVector); };
         const int blocks = blocks_of(layer.used_outputs);
-        const size_t stride = layer.outputs;
+        const size_t stride = layer.outputs();
         if (index + 1 == int(network_.layers.size())) {
             float* outputs = work.outputs.data();
             product.run(n, blocks, start, [=](int row, int block, Sums sums) P59_INLINE {
@@ -251,12 +252,12 @@ private:
     }
 
     // Outputs -> bits, and the derivatives of the last layer's sums.
-    void lose(Work& work, const Reading& reading, const uint8_t* const* pixels, int n) const {
-        const int stride = network_.layers.back().outputs;
-        const uint8_t* wests[kPixels];
-        for (int i = 0; i < n; ++i) wests[i] = pixels[i] + reading.offsets[reading.west];
+    void lose(Work& work, const Offsets& offsets, const Pixels& pixels, int n) const {
+        const int stride = network_.layers.back().outputs();
+        const uint8_t* wests[kMostPixelsOfGradient];
+        for (int i = 0; i < n; ++i) wests[i] = pixels.contexts[i] + offsets.taps[offsets.west];
         for (int first = 0; first < n; first += kLanes)
-            work.bits += mixture_gradient(network_, work.outputs.data() + size_t(first) * stride, stride, pixels + first,
+            work.bits += mixture_gradient(network_, work.outputs.data() + size_t(first) * stride, stride, pixels.values + first,
                                           wests + first, std::min(kLanes, n - first),
                                           work.derivatives.data() + size_t(first) * stride);
         Element* slopes = work.slopes[(network_.layers.size() - 1) % 3].data();
@@ -272,23 +273,23 @@ private:
             float* sums = work.bias_gradients[index].data() + block * kVector;
             Sums total = Isa::load_sums(sums);
             for (int i = 0; i < n; ++i)
-                total = Isa::add(total, Isa::load_elements(slopes + size_t(i) * layer.outputs + block * kVector));
+                total = Isa::add(total, Isa::load_elements(slopes + size_t(i) * layer.outputs() + block * kVector));
             Isa::store_sums(sums, total);
         }
         int groups = n;
         if constexpr (kGroup == 2) {
             if (n % 2) {  // the last pixel's companion
-                std::memset(inputs + size_t(n) * layer.inputs, 0, layer.inputs * sizeof(Element));
-                std::memset(slopes + size_t(n) * layer.outputs, 0, layer.outputs * sizeof(Element));
+                std::memset(inputs + size_t(n) * layer.inputs(), 0, layer.inputs() * sizeof(Element));
+                std::memset(slopes + size_t(n) * layer.outputs(), 0, layer.outputs() * sizeof(Element));
             }
             groups = (n + 1) / 2;
-            inputs = interleaved(inputs, layer.inputs, groups, work.interleaved[0].data());
-            slopes = interleaved(slopes, layer.outputs, groups, work.interleaved[1].data());
+            inputs = interleaved(inputs, layer.inputs(), groups, work.interleaved[0].data());
+            slopes = interleaved(slopes, layer.outputs(), groups, work.interleaved[1].data());
         }
-        const Product<Isa> product{inputs, kGroup, size_t(kGroup) * layer.inputs, slopes, kGroup * kVector,
-                                   size_t(kGroup) * layer.outputs, groups};
+        const Product<Isa> product{inputs, kGroup, size_t(kGroup) * layer.inputs(), slopes, kGroup * kVector,
+                                   size_t(kGroup) * layer.outputs(), groups};
         float* gradient = work.weight_gradients[index].data();
-        const size_t stride = layer.outputs;
+        const size_t stride = layer.outputs();
         product.run(
             layer.used_inputs, blocks,
             [=](int row, int block) P59_INLINE { return Isa::load_sums(gradient + row * stride + block * kVector); },
@@ -312,10 +313,10 @@ private:
     void backward(Work& work, int index, int n) const {
         const FloatLayer &layer = network_.layers[index], &before = network_.layers[index - 1];
         const Product<Isa> product{work.slopes[index % 3].data(),
-                                   size_t(layer.outputs),
+                                   size_t(layer.outputs()),
                                    kGroup,
                                    packed_[index].backward.data(),
-                                   size_t(layer.outputs) * kVector,
+                                   size_t(layer.outputs()) * kVector,
                                    kGroup * kVector,
                                    groups_of(layer.used_outputs)};
         const bool leaky = before.leaky;
@@ -323,7 +324,7 @@ private:
         const Element* activations = work.activations[index].data();
         const Element* beyond = work.slopes[(index + 1) % 3].data();
         Element* slopes = work.slopes[(index - 1) % 3].data();
-        const size_t stride = layer.inputs;
+        const size_t stride = layer.inputs();
         product.run(
             n, blocks_of(layer.used_inputs), [=](int, int) P59_INLINE { return Isa::all(0); },
             [=](int row, int block, Sums sums) P59_INLINE {
