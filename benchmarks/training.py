@@ -23,11 +23,11 @@ from datasets.image_set import ImageSet
 from datasets.images import find_images
 from datasets.training_samples import ContextPool, PatchPool, Sample, batches
 from models.context_net import ContextNet
+from utils.batch_bits import chosen_batch_bits
 from utils.config import Notes, read_config
 from utils.tasks.choose_training import train_task
 from utils.tasks.report import say, table
 from utils.tasks.train import TrainTask
-from utils.training import batch_bits
 
 CONFIGS = {"contexts": "configs/train.json", "crops": "configs/train_paper.json"}
 TURNS = 5
@@ -52,10 +52,11 @@ def measure(task: TrainTask, images: ImageSet, seconds: float) -> np.ndarray:
     net = ContextNet(description)
     net.reset_parameters(torch.Generator().manual_seed(0))
     optimizer = settings.optimizer_of(net.parameters())
+    bits = chosen_batch_bits(net, settings.loss, settings.compiled)
 
     def train(source: Iterator[Sample]) -> None:
         Engine().train(
-            lambda sample: (batch_bits(net, *sample, settings.loss, bool(settings.bfloat16_steps)), None),
+            lambda sample: (bits(net, *sample, settings.loss, bool(settings.bfloat16_steps)), None),
             source,
             1,
             optimizer,

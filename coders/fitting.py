@@ -23,7 +23,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from coders.native import fitter, thread_count
+from coders.native import thread_count
+from coders.native.fitter import NativeSearch
+from coders.native.gradients import gradient_kind
 from models.adaptation import Adaptation
 from models.adapted_net import AdaptedNet
 from models.context_net import inputs_at
@@ -44,8 +46,8 @@ LARGEST_GRADIENT = 0.015
 MOST_STEPS = 1_000_000
 #: Part of the steps after which the numbers are rounded.
 ROUND_FROM = 0.75
-#: Images get a product for each doubling of their pixels beyond FEW_PIXELS, MOST_FITTED products at the most.
-FEW_PIXELS, MOST_FITTED = 1 << 14, 8
+#: Images get five products for four doublings of their pixels beyond FEW_PIXELS, MOST_FITTED products at the most.
+FEW_PIXELS, MOST_FITTED = 1 << 12, 10
 
 
 #: Several threads that share an image wait for each other's at every step, and a GPU is full with one image.
@@ -124,11 +126,11 @@ class Search(Protocol):
 
 def _search(net: AdaptedNet, image: np.ndarray, taps: tuple[Tap, ...], device: str, threads: int | None) -> Search:
     """In the native core where that can be, else in PyTorch."""
-    kind = fitter.chosen_kind() if device == "cpu" else None
+    kind = gradient_kind(bfloat16=True) if device == "cpu" else None
     if kind is None:
         return TorchSearch(net, image, taps, device)
     settings = {"largest_gradient": LARGEST_GRADIENT, "betas": BETAS}
-    return fitter.NativeSearch(kind, net, image, taps, thread_count(threads), **settings)
+    return NativeSearch(kind, net, image, taps, thread_count(threads), **settings)
 
 
 class TorchSearch:
@@ -202,7 +204,7 @@ _threads = _Threads()
 
 def products_for(pixels: int) -> int:
     """How many products of each layer pay for an image of so many pixels."""
-    return min(MOST_FITTED, max(0, round(math.log2(max(pixels, 1) / FEW_PIXELS))))
+    return min(MOST_FITTED, max(0, round(1.25 * math.log2(max(pixels, 1) / FEW_PIXELS))))
 
 
 def multiplies_bfloat16(device: str) -> bool:

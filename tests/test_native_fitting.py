@@ -10,7 +10,6 @@ import torch
 
 from coders import fitting, native
 from coders.fitting import BETAS, TorchSearch
-from coders.native import fitter
 from coders.native.fitter import NativeSearch
 from models.adapted_net import AdaptedNet
 from models.context_net import inputs_at
@@ -18,9 +17,8 @@ from models.mixture import bits_coded, mixture_of
 from models.neighbourhood import LEFT, TOP, pad_image
 from models.store import shipped_models
 from tests.helpers import TINY, random_frozen, random_image
-from utils.errors import RequestError
 
-KINDS = [] if native.unavailable_reason() else native.extension().fitting_kinds()
+KINDS = [] if native.unavailable_reason() else native.extension().gradient_kinds()
 FLOAT_KINDS = [kind for kind in KINDS if kind != "avx512bf16"]
 pytestmark = pytest.mark.skipif(not KINDS, reason="the native core cannot fit networks on this machine")
 
@@ -232,19 +230,6 @@ def test_images_of_other_channels_are_refused():
         native_search(*case("west"), kind="sse")
     with pytest.raises(ValueError, match="threads"):
         native_search(*case("west"), threads=0)
-
-
-def test_the_instruction_set_that_is_asked_for_is_kept_to(monkeypatch):
-    monkeypatch.delenv(native.INSTRUCTION_SET_VARIABLE, raising=False)
-    assert fitter.chosen_kind() == KINDS[0]
-    for name in native.instruction_sets():
-        monkeypatch.setenv(native.INSTRUCTION_SET_VARIABLE, name)
-        kind = fitter.chosen_kind()
-        assert kind == (None if name in ("portable", "neon") else "avx2" if name.startswith("avx2") else kind)
-        assert kind is None or kind in fitter.KINDS[name]
-    monkeypatch.setenv(native.INSTRUCTION_SET_VARIABLE, "no such")
-    with pytest.raises(RequestError, match="no such"):
-        fitter.chosen_kind()
 
 
 def test_without_the_extension_pytorch_fits(monkeypatch):

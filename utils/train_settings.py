@@ -27,7 +27,7 @@ class TrainSettings:
     optimizer       "adam" (first moment's decay 0.9, the second's `adam_beta2`) or "soap" (utils.soap)
     schedule        "cosine" (down to 0 at the last step) or "step" (times 0.99 at each validation)
     gradient_clip   largest norm of the gradient, 0 for none
-    bfloat16_steps  the first steps, whose network is computed in bfloat16 (see utils.training.batch_bits)
+    bfloat16_steps  the first steps, whose network is computed in bfloat16 (see utils.batch_bits)
     compiled        a step is computed by code that PyTorch's compiler makes for it; sums are rounded in another order
     max_steps       of the whole run; None: `max_epoch` epochs
     steps_per_epoch None until `resolved`: as many contexts as the training images have pixels

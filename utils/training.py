@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from datasets.image_set import ImageSet
 from datasets.training_samples import RotatingPool, Sample, batches
-from models.context_net import ContextNet, integer_inputs
-from models.mixture import BITS, mixture_of
+from models.context_net import ContextNet
+from utils.batch_bits import chosen_batch_bits
 from utils.distributed import Processes
 from utils.errors import P59Error, RequestError, reason_of
 from utils.experiment import Experiment
@@ -25,25 +25,6 @@ from utils.stopping import StopRequest
 from utils.stopwatch import Stopwatch
 from utils.train_settings import TrainSettings
 from utils.validation import mean_rate, validation_rates
-
-
-def batch_bits(
-    net: ContextNet,
-    contexts: torch.Tensor,
-    pixels: torch.Tensor,
-    places: torch.Tensor,
-    loss: str,
-    bfloat16: bool = False,
-) -> torch.Tensor:
-    """Mean bits per sub-pixel of a batch of contexts (N, T, C), pixels (N, C) and places (N, 2), differentiable.
-
-    With `bfloat16` the network's layers multiply and store bfloat16; weights, sums and the mixture stay float32.
-    """
-    inputs, reference = integer_inputs(contexts, net.description, places)
-    with torch.autocast(contexts.device.type, torch.bfloat16, enabled=bfloat16):
-        outputs = net(inputs)
-    mixture = mixture_of(outputs.float(), pixels, reference, net.description)
-    return BITS[loss](mixture, pixels).mean()
 
 
 def _is_the_compilers(error: Exception) -> bool:
@@ -80,7 +61,7 @@ class Training:
         self.optimizer = settings.optimizer_of(net.parameters())
         self.share = processes.share(settings.batch_size)
         self.weight = (self.share.stop - self.share.start) / settings.batch_size
-        self._bits = torch.compile(batch_bits, dynamic=False) if settings.compiled else batch_bits
+        self._bits = chosen_batch_bits(net, settings.loss, settings.compiled)
         self.step, self.rows, self.meter = 0, [], AverageValueMeter()
         self.stepping, self.waiting = Stopwatch(), Stopwatch()
         self._first, self._seconds_before, self._interval = 0, 0.0, (0, 0.0)

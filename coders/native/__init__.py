@@ -26,7 +26,7 @@ from utils.errors import InputError, RequestError
 
 INSTRUCTION_SET_VARIABLE = "P59_INSTRUCTION_SET"
 #: Of the extension's functions; the number rises whenever they change.
-INTERFACE = 3
+INTERFACE = 4
 
 Check = Callable[[], None]
 

@@ -1,11 +1,6 @@
-"""Fitting a network to an image in the native core: what coders.fitting.TorchSearch does in PyTorch.
-
-The multiply-accumulates are of bfloat16 where the processor has instructions for them, else of float32.
-"""
+"""Fitting a network to an image in the native core: what coders.fitting.TorchSearch does in PyTorch."""
 
 from __future__ import annotations
-
-import os
 
 import numpy as np
 import torch
@@ -14,23 +9,6 @@ from coders import native
 from models.adaptation import HIGHEST, LOWEST
 from models.adapted_net import GAIN_EXPONENT, SMALLEST_MEAN, AdaptedNet
 from models.neighbourhood import WEST, Tap
-
-#: What P59_INSTRUCTION_SET allows; unset, everything that the processor has.
-KINDS = {"avx512vnni": ("avx512bf16", "avx512", "avx2"), "avxvnni": ("avx2",), "avx2": ("avx2",)}
-
-
-def chosen_kind() -> str | None:
-    """How networks are fitted here, the best of `fitting_kinds` of the extension; None where it cannot.
-
-    Raises RequestError where P59_INSTRUCTION_SET names what this machine does not have.
-    """
-    if native.unavailable_reason():
-        return None
-    kinds = native.extension().fitting_kinds()
-    if os.environ.get(native.INSTRUCTION_SET_VARIABLE):
-        allowed = KINDS.get(native.chosen_instruction_set(), ())
-        kinds = [kind for kind in kinds if kind in allowed]
-    return kinds[0] if kinds else None
 
 
 class NativeSearch:

@@ -21,18 +21,12 @@ float dot(const float* a, const float* b, int count) {
     return total;
 }
 
-FloatNetwork with_layers(FloatNetwork network, const std::vector<FittedLayer>& layers) {
-    for (const FittedLayer& layer : layers)
-        network.layers.push_back({layer.outputs, layer.inputs, layer.leaky, layer.skip});
-    return network;
-}
-
 }  // namespace
 
 Fitter::Fitter(const GradientsKind& kind, FloatNetwork network, std::vector<FittedLayer> layers,
                const FitSettings& settings, Canvas canvas, int64_t height, int64_t width, const std::vector<Tap>& taps,
                int west, int threads)
-    : network_(with_layers(std::move(network), layers)),
+    : network_(std::move(network)),
       layers_(std::move(layers)),
       settings_(settings),
       canvas_(std::move(canvas)),

@@ -119,7 +119,7 @@ NB_MODULE(p59_native, module) {
                "int16 multiply-accumulates a second in registers only.");
 
     nb::dict constants;
-    constants["INTERFACE"] = 3;  // of the functions below; coders.native asks for it
+    constants["INTERFACE"] = 4;  // of the functions below; coders.native asks for it
     constants["TOP"] = Canvas::kTop;
     constants["BOTTOM"] = Canvas::kBottom;
     constants["LEFT"] = Canvas::kSide;
@@ -166,5 +166,5 @@ NB_MODULE(p59_native, module) {
              "threads"_a,
              "The same of images (N, H, W, C) without `margin` pixels at each side, one image below the other");
     bind_steps(module, model);
-    bind_fitter(module);
+    bind_gradients(module);
 }

@@ -137,7 +137,7 @@ nb::object owned_array(std::unique_ptr<T[]> data, size_t height, size_t width, s
 
 // The classes and functions of steps.hpp.
 void bind_steps(nb::module_& module, nb::class_<PyModel>& model);
-// The class of fitter.hpp.
-void bind_fitter(nb::module_& module);
+// The classes of fitter.hpp and batch_gradient.hpp.
+void bind_gradients(nb::module_& module);
 
 }  // namespace p59

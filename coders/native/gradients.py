@@ -1,0 +1,96 @@
+"""Bits and gradients of batches of contexts in the native core: utils.batch_bits for training on a CPU.
+
+Letters: N contexts, T taps, C channels.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+
+from coders import native
+from models.context_net import ContextNet
+from models.description import ModelDescription
+from models.neighbourhood import WEST
+
+#: What P59_INSTRUCTION_SET allows; unset, everything that the processor has.
+KINDS = {"avx512vnni": ("avx512bf16", "avx512", "avx2"), "avxvnni": ("avx2",), "avx2": ("avx2",)}
+#: Those whose multiply-accumulates are of bfloat16; the others' are of float32.
+BFLOAT16_KINDS = ("avx512bf16",)
+
+
+def gradient_kind(bfloat16: bool = False) -> str | None:
+    """How gradients are computed here, the best of `gradient_kinds` of the extension; None where it cannot.
+
+    `bfloat16`: also by multiply-accumulates of bfloat16, where the processor has instructions for them.
+    Raises RequestError where P59_INSTRUCTION_SET names what this machine does not have.
+    """
+    if native.unavailable_reason():
+        return None
+    kinds = native.extension().gradient_kinds()
+    if os.environ.get(native.INSTRUCTION_SET_VARIABLE):
+        allowed = KINDS.get(native.chosen_instruction_set(), ())
+        kinds = [kind for kind in kinds if kind in allowed]
+    return next((kind for kind in kinds if bfloat16 or kind not in BFLOAT16_KINDS), None)
+
+
+class NativeBatchBits:
+    """As utils.batch_bits.batch_bits, for networks of one description on a CPU and the loss "coded"."""
+
+    def __init__(self, description: ModelDescription, threads: int) -> None:
+        self._description, self._threads = description, threads
+        self._gradients = {}  # of each kind that was asked for
+        self._input_scales = description.input_scales.astype(np.float32)
+
+    def __call__(
+        self,
+        net: ContextNet,
+        contexts: torch.Tensor,
+        pixels: torch.Tensor,
+        places: torch.Tensor,
+        loss: str,
+        bfloat16: bool = False,
+    ) -> torch.Tensor:
+        if loss != "coded":
+            raise ValueError(f"loss {loss!r}: must be 'coded'")
+        gradient = self._gradient(gradient_kind(bfloat16))
+        return _Bits.apply(gradient, self._input_scales, contexts, pixels, places, *net.parameters())
+
+    def _gradient(self, kind: str):
+        """The extension's object of a kind."""
+        if kind not in self._gradients:
+            description = self._description
+            shapes = zip(description.layer_shapes, description.layer_roles, strict=True)
+            self._gradients[kind] = native.extension().BatchGradient(
+                kind=kind,
+                channels=description.channels,
+                mixtures=description.mixtures,
+                taps=len(description.taps),
+                west=description.taps.index(WEST) if WEST in description.taps else 0,
+                relative_to_west=description.reference == "west",
+                clamped_scales=description.scales == "clamped",
+                parities=description.parities,
+                layers=[(*shape, *roles) for shape, roles in shapes],
+                threads=self._threads,
+            )
+        return self._gradients[kind]
+
+
+class _Bits(torch.autograd.Function):
+    """Computes the gradients of weights and biases with the bits. Parameters: weight and bias of each layer."""
+
+    @staticmethod
+    def forward(ctx, gradient, input_scales, contexts, pixels, places, *parameters) -> torch.Tensor:
+        arrays = [parameter.detach().numpy() for parameter in parameters]
+        layers = list(zip(arrays[::2], arrays[1::2], strict=True))
+        layers[0] = (layers[0][0] * input_scales, layers[0][1])
+        bits, found = gradient.evaluate(layers, contexts.numpy(), pixels.numpy(), places.numpy())
+        found[0] = (found[0][0] * input_scales, found[0][1])
+        ctx.gradients = [torch.from_numpy(array) for layer in found for array in layer]
+        return parameters[0].new_tensor(bits)
+
+    @staticmethod
+    def backward(ctx, factor: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return (None,) * 5 + tuple(factor * gradient for gradient in ctx.gradients)

@@ -1,0 +1,131 @@
+"""A batch's bits and gradients in the native core against PyTorch's."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from coders import native
+from coders.native.gradients import BFLOAT16_KINDS, KINDS, NativeBatchBits, gradient_kind
+from models.context_net import ContextNet
+from tests.helpers import TINY
+from utils.batch_bits import batch_bits, chosen_batch_bits
+from utils.errors import RequestError
+
+AVAILABLE = [] if native.unavailable_reason() else native.extension().gradient_kinds()
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the native core cannot compute gradients on this machine")
+
+
+def case(name: str, count: int = 200, seed: int = 0):
+    """A network with random weights, contexts around levels, pixels and places."""
+    description = TINY[name]
+    net = ContextNet(description)
+    net.reset_parameters(torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed + 1)
+    level = torch.randint(0, 256, (count, 1, description.channels), generator=generator)
+    around = level + torch.randint(
+        -9, 10, (count, len(description.taps) + 1, description.channels), generator=generator
+    )
+    around = around.clamp(0, 255).to(torch.uint8)
+    places = torch.randint(0, 999, (count, 2), generator=generator)
+    return net, (around[:, 1:].contiguous(), around[:, 0].contiguous(), places)
+
+
+def gradients(bits: torch.Tensor, net: ContextNet) -> list[torch.Tensor]:
+    return torch.autograd.grad(bits, list(net.parameters()))
+
+
+@pytest.fixture
+def kind(request, monkeypatch):
+    """The only kind of gradients that there is."""
+    monkeypatch.setattr(native.extension(), "gradient_kinds", lambda: [request.param])
+    return request.param
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", AVAILABLE, indirect=True)
+@pytest.mark.parametrize("name", TINY)
+def test_bits_and_gradients_are_those_of_pytorch(name, kind, threads):
+    net, sample = case(name)
+    bfloat16 = kind in BFLOAT16_KINDS
+    if bfloat16 and net.description.scales == "clamped":
+        pytest.skip("random networks' smallest scales leave only tails, whose gradients rounding decides")
+    bits = NativeBatchBits(net.description, threads)(net, *sample, "coded", bfloat16)
+    exact = copy.deepcopy(net).double()
+    expected = batch_bits(exact, *sample, "coded")
+    assert bits.item() == pytest.approx(expected.item(), rel=0.01 if bfloat16 else 1e-5)
+    for found, wanted in zip(gradients(2 * bits, net), gradients(2 * expected, exact), strict=True):
+        assert found.shape == wanted.shape
+        assert found.dtype == torch.float32
+        error = (found - wanted).norm() / wanted.norm().clamp_min(1e-9)
+        assert error < (0.2 if bfloat16 else 2e-4)
+
+
+def test_the_numbers_of_a_network_may_change():
+    """As training changes them; what was computed before stays."""
+    net, sample = case("west")
+    bits = NativeBatchBits(net.description, 1)
+    first = bits(net, *sample, "coded")
+    before = [gradient.clone() for gradient in gradients(first, net)]
+    net.reset_parameters(torch.Generator().manual_seed(7))
+    second = bits(net, *sample, "coded")
+    assert first.item() != second.item()
+    assert second.item() == pytest.approx(batch_bits(net, *sample, "coded").item(), rel=1e-5)
+    assert any(not torch.equal(now, then) for now, then in zip(gradients(second, net), before, strict=True))
+
+
+def test_the_same_each_time():
+    net, sample = case("residual", 1000)
+    for threads in (1, 3):
+        bits = NativeBatchBits(net.description, threads)
+        first, second = (gradients(bits(net, *sample, "coded"), net) for _ in range(2))
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("wrong", ["contexts", "pixels", "places", "none", "loss"])
+def test_what_does_not_fit_is_refused(wrong):
+    net, (contexts, pixels, places) = case("west")
+    bits, loss = NativeBatchBits(net.description, 1), "coded"
+    if wrong == "contexts":
+        contexts = contexts[:, :-1].contiguous()
+    elif wrong == "pixels":
+        pixels = pixels[:-1]
+    elif wrong == "places":
+        places = places[:, :1].contiguous()
+    elif wrong == "none":
+        contexts, pixels, places = contexts[:0], pixels[:0], places[:0]
+    else:
+        loss = "published"
+    with pytest.raises(ValueError, match="contexts" if wrong == "none" else "values" if wrong == "pixels" else wrong):
+        bits(net, contexts, pixels, places, loss)
+
+
+def test_where_it_is_used(monkeypatch):
+    """On a CPU for our loss, unless it is compiled or anomalies are looked for."""
+    monkeypatch.delenv(native.INSTRUCTION_SET_VARIABLE, raising=False)
+    net, _ = case("west")
+    assert isinstance(chosen_batch_bits(net, "coded", False), NativeBatchBits)
+    assert chosen_batch_bits(net, "published", False) is batch_bits
+    assert chosen_batch_bits(net.to("meta"), "coded", False) is batch_bits
+    net, _ = case("west")
+    with torch.autograd.set_detect_anomaly(True):
+        assert chosen_batch_bits(net, "coded", False) is batch_bits
+    monkeypatch.setenv(native.INSTRUCTION_SET_VARIABLE, "portable")
+    assert chosen_batch_bits(net, "coded", False) is batch_bits
+    monkeypatch.setattr(native, "unavailable_reason", lambda: "not built")
+    assert gradient_kind() is None
+
+
+def test_the_instruction_set_that_is_asked_for_is_kept_to(monkeypatch):
+    monkeypatch.delenv(native.INSTRUCTION_SET_VARIABLE, raising=False)
+    assert gradient_kind(bfloat16=True) == AVAILABLE[0]
+    assert gradient_kind() not in BFLOAT16_KINDS
+    for name in native.instruction_sets():
+        monkeypatch.setenv(native.INSTRUCTION_SET_VARIABLE, name)
+        kind = gradient_kind(bfloat16=True)
+        assert kind in KINDS[name] if name in KINDS else kind is None
+    monkeypatch.setenv(native.INSTRUCTION_SET_VARIABLE, "no such")
+    with pytest.raises(RequestError, match="no such"):
+        gradient_kind()

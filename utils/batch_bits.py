@@ -1,0 +1,46 @@
+"""What a step of training computes: the mean bits of a batch of contexts, differentiable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from coders.native.gradients import NativeBatchBits, gradient_kind
+from models.context_net import ContextNet, integer_inputs
+from models.mixture import BITS, mixture_of
+
+#: As `batch_bits`.
+BatchBits = Callable[..., torch.Tensor]
+
+
+def batch_bits(
+    net: ContextNet,
+    contexts: torch.Tensor,
+    pixels: torch.Tensor,
+    places: torch.Tensor,
+    loss: str,
+    bfloat16: bool = False,
+) -> torch.Tensor:
+    """Mean bits per sub-pixel of a batch of contexts (N, T, C), pixels (N, C) and places (N, 2), differentiable.
+
+    With `bfloat16` the network's layers multiply and store bfloat16; weights, sums and the mixture stay float32.
+    """
+    inputs, reference = integer_inputs(contexts, net.description, places)
+    with torch.autocast(contexts.device.type, torch.bfloat16, enabled=bfloat16):
+        outputs = net(inputs)
+    mixture = mixture_of(outputs.float(), pixels, reference, net.description)
+    return BITS[loss](mixture, pixels).mean()
+
+
+def chosen_batch_bits(net: ContextNet, loss: str, compiled: bool) -> BatchBits:
+    """`batch_bits` in the way that is quickest where the network lies: on a CPU in the native core, else in PyTorch.
+
+    The native core knows the loss "coded" only, and PyTorch finds anomalies in its own operations only.
+    """
+    if compiled:
+        return torch.compile(batch_bits, dynamic=False)
+    on_cpu = next(net.parameters()).device.type == "cpu"
+    if on_cpu and loss == "coded" and gradient_kind() and not torch.is_anomaly_enabled():
+        return NativeBatchBits(net.description, torch.get_num_threads())
+    return batch_bits
