@@ -10,18 +10,17 @@ Importing this module registers the plugin: then Image.open("x.p59") and image.s
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from coders.backends import Backend, backend_for, device_of
+from coders.backends import Backend, device_of
 from coders.container import MAGIC, PIXEL_LIMIT, Container
 from coders.fitting import MOST_STEPS, Fitting
 from coders.image_codec import decode_picture, encode_picture
+from coders.kept_backends import kept_backend
 from coders.model_choice import best_model
 from coders.picture import Picture, same_picture
 from coders.scan import SCANS
@@ -231,21 +230,7 @@ def _device(device: str) -> str:
 
 
 def _backend(device: str, threads: int | None) -> Backend:
-    device, threads = _device(device), _threads(threads)
-    if device == "cpu":
-        return backend_for(device, threads)
-    with _one_at_a_time:
-        return _gpu_backend(device, threads)
-
-
-#: Of two threads that ask for a backend at the same time one makes it.
-_one_at_a_time = threading.Lock()
-
-
-@lru_cache(4)
-def _gpu_backend(device: str, threads: int | None) -> Backend:
-    """Kept, with the models that are on the device; threads that call at the same time share its steps."""
-    return backend_for(device, threads)
+    return kept_backend(_device(device), _threads(threads))
 
 
 def _begins_as_p59(path: str | os.PathLike) -> bool:

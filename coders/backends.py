@@ -57,13 +57,21 @@ class Backend:
 
 
 def device_of(requested: str) -> str:
-    """ "auto", "cpu", "cuda" or "cuda:N" -> a PyTorch device name. Raises RequestError where it cannot be had."""
+    """ "auto", "cpu", "cuda" or "cuda:N" -> a PyTorch device name. Raises RequestError where it cannot be had.
+
+    CUDA cannot be used in a process that was forked from one that has used it.
+    """
     if requested == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if not torch.cuda._is_in_bad_fork() and torch.cuda.is_available() else "cpu"
     kind, _, index = requested.partition(":")
     if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
         raise RequestError(f"device is {requested!r}; allowed are auto, cpu, cuda and cuda:<index>")
     if kind == "cuda":
+        if torch.cuda._is_in_bad_fork():
+            raise RequestError(
+                f"device is {requested!r}, but this process was forked from one that has used CUDA; start processes by "
+                '"spawn" (multiprocessing.get_context("spawn")), or use device=cpu'
+            )
         if not torch.cuda.is_available():
             built = "this PyTorch is built without CUDA" if torch.version.cuda is None else "no CUDA device is found"
             raise RequestError(f"device is {requested!r}, but {built}; use device=auto or device=cpu")

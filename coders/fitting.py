@@ -176,7 +176,8 @@ class _Threads:
             os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
-        self._lock, self.forked = threading.Lock(), True
+        global _one_at_a_time
+        self._lock, _one_at_a_time, self.forked = threading.Lock(), threading.Lock(), True
 
     @contextmanager
     def set_to(self, count: int | None) -> Iterator[None]:

@@ -6,8 +6,6 @@ import io
 import os
 import pathlib
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 
@@ -407,25 +405,6 @@ def test_images_too_long_for_networks_are_coded_plainly(monkeypatch):
     assert len(plainly) > len(by_network)
     with pytest.raises(p59.FormatError, match="24x31 pixels"):
         p59.decode(by_network)
-
-
-FORKED = """
-import os
-import p59
-from tests.helpers import random_image
-
-image = random_image(64, 64, kind="smooth")
-data = p59.encode(image, adapt_steps=2, threads=2)
-if child := os.fork():
-    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-os._exit(len(p59.encode(image, adapt_steps=2, threads=2)) != len(data))
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_process_adapts_too():
-    """PyTorch's threads are the parent's."""
-    assert subprocess.run([sys.executable, "-c", FORKED], cwd=ROOT, timeout=120).returncode == 0
 
 
 def test_arrays_of_the_other_byte_order():

@@ -6,6 +6,9 @@
 #include <nanobind/stl/vector.h>
 
 #include <climits>
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
 
 #include "module.hpp"
 
@@ -167,4 +170,8 @@ NB_MODULE(p59_native, module) {
              "The same of images (N, H, W, C) without `margin` pixels at each side, one image below the other");
     bind_steps(module, model);
     bind_gradients(module);
+#if defined(__unix__) || defined(__APPLE__)
+    // A process that was forked does not free what its parent keeps.
+    pthread_atfork(nullptr, nullptr, [] { nb::set_leak_warnings(false); });
+#endif
 }

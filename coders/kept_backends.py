@@ -1,0 +1,40 @@
+"""Backends for calls that come one by one, as those of p59.encode do: a GPU's are kept from call to call.
+
+A process that is forked makes its own. Its parent's have threads that it has not, and memory that is not its to free.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from functools import lru_cache
+
+from coders.backends import Backend, backend_for
+
+
+def kept_backend(device: str, threads: int | None) -> Backend:
+    """The backend for a device as `coders.backends.device_of` returns it.
+
+    A GPU's is kept with the models that are on it, and threads that call at the same time share its steps.
+    """
+    if device == "cpu":
+        return backend_for(device, threads)
+    with _one_at_a_time:
+        return _gpu_backends(device, threads)
+
+
+#: Of two threads that ask for a backend at the same time one makes it.
+_one_at_a_time = threading.Lock()
+_gpu_backends = lru_cache(4)(backend_for)
+
+
+def _after_fork() -> None:
+    """What the parent keeps is not freed here, not even when this process ends."""
+    global _one_at_a_time, _gpu_backends
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_gpu_backends))
+    _one_at_a_time, _gpu_backends = threading.Lock(), lru_cache(4)(backend_for)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

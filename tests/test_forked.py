@@ -1,0 +1,143 @@
+"""Processes that are forked from one that has coded already: its threads, its locks and its GPU are not theirs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from coders import native
+from tests.helpers import ROOT
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+REASON = native.unavailable_reason()
+
+#: A child that ends normally, within a minute, once `work` is done.
+BEGIN = """
+import os, signal, sys
+import p59
+from coders import backends, native
+from tests.helpers import random_image
+
+def forked(work):
+    if child := os.fork():
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        return
+    signal.alarm(60)
+    work()
+    sys.exit()
+
+image = random_image(64, 64, kind="smooth")
+"""
+#: A GPU that the processor plays.
+PLAYED = """
+import torch
+torch.cuda.is_available = lambda: True
+batched = backends.batched_backend
+backends.batched_backend = lambda device, *case: batched("cpu", *case)
+"""
+
+
+def run(*parts: str) -> None:
+    """Like a user's program."""
+    done = subprocess.run([sys.executable, "-c", "".join(parts)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+ADAPTS = """
+def encoded():
+    return p59.encode(image, adapt_steps=2, threads=2, device="cpu")
+
+def works():
+    assert len(encoded()) == len(data)
+
+data = encoded()
+forked(works)
+"""
+
+
+def test_a_forked_process_adapts_too():
+    """PyTorch's threads are the parent's."""
+    run(BEGIN, ADAPTS)
+
+
+CODES = """
+def works():
+    assert p59.encode(image, threads=3) == data
+    assert p59.decode(data, threads=3).tobytes() == image.tobytes()
+
+data = p59.encode(image, threads=3)
+forked(works)
+works()
+"""
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "played",
+        pytest.param(
+            "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
+        ),
+    ],
+)
+def test_a_forked_process_codes_too(device):
+    """Whatever the parent keeps for its GPU: the device is `auto`."""
+    run(BEGIN, PLAYED if device == "played" else "", CODES)
+
+
+HELD = """
+from coders import kept_backends
+
+with kept_backends._one_at_a_time:
+    forked(lambda: p59.encode(image))
+"""
+
+
+def test_a_lock_that_was_held_is_not_the_childs():
+    run(BEGIN, PLAYED, HELD)
+
+
+UNUSABLE = """
+def works():
+    torch.cuda._is_in_bad_fork = lambda: True
+    assert backends.device_of("auto") == "cpu"
+    for device in ("cuda", "cuda:1"):
+        try:
+            p59.encode(image, device=device)
+        except p59.RequestError as error:
+            assert "forked" in str(error) and "spawn" in str(error) and "device=cpu" in str(error)
+        else:
+            raise AssertionError
+    assert p59.encode(image) == data
+
+data = p59.encode(image)
+forked(works)
+"""
+
+
+def test_cuda_that_the_parent_has_used_is_not_to_be_had():
+    """PyTorch says so in the child."""
+    run(BEGIN, PLAYED, UNUSABLE)
+
+
+POOL = """
+import time
+pool = native.pool(3)
+time.sleep(0.1)  # its threads wait for work
+
+def works():
+    global pool
+    del pool
+
+forked(works)
+del pool
+"""
+
+
+@pytest.mark.skipif(REASON is not None, reason=str(REASON))
+def test_threads_of_the_parent_are_not_waited_for():
+    run(BEGIN, POOL)
