@@ -87,9 +87,9 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
     """
     if device != "cpu":
         return batched_backend(device, threads, images_at_once or IMAGES_AT_ONCE)
-    reason = native.unavailable_reason()
+    cores, reason = Cores(threads), native.unavailable_reason()
     if reason is None:
-        return _native_backend(Cores(threads), images_at_once)
+        return _native_backend(cores, images_at_once)
     if threads is not None:
         torch.set_num_threads(threads)
     return Backend(
@@ -97,7 +97,7 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
         lambda image, model, scan: codec.encode_stream(image, model, scan, device),
         lambda stream, height, width, model, scan: codec.decode_stream(stream, height, width, model, scan, device),
         _measure_on_host(threads),
-        _glance_on_host(threads),
+        _glance_on_host(cores),
         f"the slow path is in use (PyTorch): {reason}; `make setup` builds the native core",
     )
 
@@ -114,7 +114,7 @@ def _native_backend(cores: Cores, images_at_once: int | None) -> Backend:
         encode,
         decode,
         _measure_on_host(cores.threads),
-        lambda *case: _glance_on_host(cores.share())(*case),
+        _glance_on_host(cores),
         at_once=images_at_once or cores.threads,
         room=cores.room,
         stop=cores.stop,
@@ -129,10 +129,10 @@ def _measure_on_host(threads: int | None) -> Measure:
     return lambda image, model, scan: codec.measure_stream(image, model, scan, "cpu")
 
 
-def _glance_on_host(threads: int | None) -> Glance:
-    """By threads of the native core where it is built, else by PyTorch on the CPU."""
+def _glance_on_host(cores: Cores) -> Glance:
+    """By the threads that an image may use of the native core where it is built, else by PyTorch on the CPU."""
     if native.unavailable_reason() is None:
-        return lambda *case: codec.bits_of_shares(native.symbol_shares_of_pieces(*case, threads)).sum(3)
+        return lambda *case: codec.bits_of_shares(native.symbol_shares_of_pieces(*case, cores.share())).sum(3)
 
     def glance(pieces: np.ndarray, model: FrozenModel, scan: Scan, margin: int) -> np.ndarray:
         inner = slice(margin, pieces.shape[1] - margin), slice(margin, pieces.shape[2] - margin)
@@ -146,31 +146,38 @@ def batched_backend(device: str, threads: int | None, images_at_once: int) -> Ba
 
     Orders of one pixel a step have nothing for a device to do at a time: where the native core is built, it codes them.
     """
-    coder, reason = BatchedCoder(device, images_at_once, threads), native.unavailable_reason()
-    encode, decode = coder.encode, coder.decode
+    cores, coder = Cores(threads), BatchedCoder(device, images_at_once, threads)
+    reason, encode, decode = native.unavailable_reason(), coder.encode, coder.decode
     if reason is None:
-        encoding, decoding = threading.Lock(), threading.Semaphore(native.thread_count(threads))
+        encoding, decoding = threading.Lock(), threading.Semaphore(cores.threads)
 
         def encode(image: np.ndarray, model: FrozenModel, scan: Scan) -> bytes:
             if scan.row_delay is not None:
                 return coder.encode(image, model, scan)
             with encoding:
-                return native.encode_stream(image, model, scan, threads)
+                cores.check()
+                return native.encode_stream(image, model, scan, threads, cores.check)
 
         def decode(stream: bytes, height: int, width: int, model: FrozenModel, scan: Scan) -> np.ndarray:
             if scan.row_delay is not None:
                 return coder.decode(stream, height, width, model, scan)
             with decoding:  # a pixel is not shared among threads, but each thread can have an image
-                return native.decode_stream(stream, height, width, model, scan, 1)
+                cores.check()
+                return native.decode_stream(stream, height, width, model, scan, 1, cores.check)
+
+    def stop() -> None:
+        cores.stop()
+        coder.stop()
 
     return Backend(
         f"PyTorch on {device}",
         encode,
         decode,
         lambda image, model, scan: codec.measure_stream(image, model, scan, device),
-        _glance_on_host(1),  # the other threads have images of their own
+        _glance_on_host(cores),
         f"the coder is slow (Python): {reason}; `make setup` builds the native core" if reason else None,
         images_at_once,
-        stop=coder.stop,
-        stopped=coder.stopped,
+        room=cores.room,
+        stop=stop,
+        stopped=cores.stopped,
     )

@@ -159,10 +159,6 @@ class BatchedCoder:
             self._stopped = True
             self._finish([*self._waiting, *self._under_way], StoppedError("interrupted"))
 
-    def stopped(self) -> bool:
-        """Whether `stop` was called."""
-        return self._stopped
-
     def _coded(self, image: _Image):
         try:
             with self._changed:
