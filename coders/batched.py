@@ -28,7 +28,7 @@ from coders.scan import Scan
 from coders.steps import StepCoder, Turns
 from models.frozen import FrozenModel
 from utils.device_memory import is_out_of_memory
-from utils.errors import DeviceMemoryError, P59Error, StoppedError, reason_of
+from utils.errors import DeviceMemoryError, P59Error, StoppedError, reason_of, without_tracebacks
 
 #: Where so many families are on the device when another comes, those that have no image leave it: without the kernel
 #: each image may bring an adapted model.
@@ -195,7 +195,6 @@ class BatchedCoder:
                     family.settle()
                 self._families.clear()
                 self._finish([*self._waiting, *self._under_way], self._named(error))
-            raise
 
     def _has_work(self) -> bool:
         with self._changed:
@@ -226,6 +225,8 @@ class BatchedCoder:
 
     def _named(self, error: BaseException, model: FrozenModel | None = None) -> BaseException:
         """What the user is told of an error of the device, a RuntimeError of PyTorch; `model` is that being made."""
+        if isinstance(error, P59Error | MemoryError):
+            return without_tracebacks(error)
         if not isinstance(error, RuntimeError):
             return error
         if is_out_of_memory(error):
@@ -234,7 +235,7 @@ class BatchedCoder:
         else:
             named = P59Error(f"device {self._device} failed ({reason_of(error)}); run it again, or use device=cpu")
         named.__cause__ = error
-        return named
+        return without_tracebacks(named)
 
     def _family_of(self, model: FrozenModel) -> _Family:
         key = networks_key(model, self._device)

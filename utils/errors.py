@@ -44,3 +44,12 @@ class StoppedError(P59Error):
 def reason_of(error: BaseException) -> str:
     """The first line of an exception's text, or its type where it has none: the rest is for programmers."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def without_tracebacks(error: BaseException) -> BaseException:
+    """The same exception, for whoever keeps it: frames, and all that they hold, are not kept with it or its causes."""
+    part: BaseException | None = error
+    while part is not None:
+        part.__traceback__ = None
+        part = part.__cause__ or part.__context__
+    return error
