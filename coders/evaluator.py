@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import warnings
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import astuple, dataclass
 
 import numpy as np
@@ -147,11 +147,14 @@ class FusedEvaluator(Evaluator):
             self._marks[0] = self._mark(self._marks[0])
         try:
             self._run(launch)
-        except RuntimeError as error:
+            self._marks[1] = self._mark(self._marks[1])
+        except Exception as error:
+            if self._cuda:  # the kernel may have begun, and nobody knows to `wait` for it
+                with suppress(RuntimeError):
+                    torch.cuda.current_stream(self._device).synchronize()
             if not is_out_of_memory(error):
                 raise
             raise DeviceMemoryError(f"out of memory on {self._device}; free memory there, or use device=cpu") from error
-        self._marks[1] = self._mark(self._marks[1])
         self._pixels = pixels
 
     def _run(self, launch: Launch) -> None:

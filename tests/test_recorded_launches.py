@@ -132,3 +132,23 @@ def test_where_recording_fails_launches_go_on(recorded_launches, monkeypatch):
     assert evaluate(evaluator, nets, [20], seed=1)
     assert (len(alone), len(RecordedGraph.made)) == (2, 1)
     assert RecordedGraph.recording is None
+
+
+def test_what_was_launched_is_waited_for_where_beginning_fails(recorded_launches, monkeypatch):
+    """Else memory that the device writes to would be given to others."""
+    evaluator_of, alone = recorded_launches
+    nets, waited = Pretended(random_frozen(TINY["west"]), "cpu"), []
+    evaluator = evaluator_of(nets)
+
+    def failing(event=None):
+        raise RuntimeError("CUDA error: as a test pretends")
+
+    def current(device):
+        return SimpleNamespace(synchronize=lambda: waited.append(len(alone)))
+
+    monkeypatch.setattr(evaluator, "_mark", failing)
+    monkeypatch.setattr(torch.cuda, "current_stream", current)
+    evaluator.reserve(20)
+    with pytest.raises(RuntimeError, match="as a test pretends"):
+        evaluator.start([20], [nets.slot(random_frozen(TINY["west"]), set())])
+    assert waited == [1]
