@@ -82,7 +82,8 @@ class Fitting:
         alone = nullcontext() if threads == 1 and self.device == "cpu" else _one_at_a_time
         with alone, _threads.set_to(threads), torch.inference_mode(False), torch.enable_grad():
             try:
-                return self._fit(image, model, taps)
+                with torch.cuda.device(self.device) if self.device.startswith("cuda") else nullcontext():
+                    return self._fit(image, model, taps)  # of several GPUs, PyTorch asks what the current one can do
             except RuntimeError as error:
                 named = self._named(error)
                 if named is error:

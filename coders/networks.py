@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -66,24 +67,30 @@ def _kernel_works(model: FrozenModel, device: str) -> bool:
 
     A machine takes some seconds to build it for the first time. Memory is the host's, as when images are coded.
     """
-    generator, pinned = np.random.default_rng(0), device != "cpu"
     try:
-        nets = FusedNets(model, device)
-        slot = nets.slot(model, set())
-        for pixels in TRIALS if pinned else TRIALS[:1]:
-            inputs = torch.empty((pixels, nets.inputs), dtype=torch.int16, pin_memory=pinned)
-            outputs = torch.empty((pixels, nets.outputs), dtype=torch.int32, pin_memory=pinned)
-            segments = torch.empty((1, 3), dtype=torch.int32, pin_memory=pinned)
-            inputs.numpy()[:] = generator.integers(-INPUT_LIMIT, INPUT_LIMIT + 1, inputs.shape)
-            segments.numpy()[:] = slot, 0, pixels
-            nets(nets.launch_for(1, pixels, pixels), inputs, outputs, segments)
-            if pinned:
-                torch.cuda.current_stream(device).synchronize()
-            if not torch.equal(outputs, FrozenNet(model)(inputs)):
-                raise RuntimeError("it computes other numbers than the processor")
+        with torch.cuda.device(device) if device != "cpu" else nullcontext():  # where Triton launches
+            _try_kernel(model, device)
     except Exception as error:  # of a compiler or a driver: any
         if is_out_of_memory(error):
             raise
         warnings.warn(f"the network's kernel cannot be used on {device}, which makes it slower: {error}", stacklevel=2)
         return False
     return True
+
+
+def _try_kernel(model: FrozenModel, device: str) -> None:
+    """Raises RuntimeError where the kernel computes something else, and whatever building it raises."""
+    generator, pinned = np.random.default_rng(0), device != "cpu"
+    nets = FusedNets(model, device)
+    slot = nets.slot(model, set())
+    for pixels in TRIALS if pinned else TRIALS[:1]:
+        inputs = torch.empty((pixels, nets.inputs), dtype=torch.int16, pin_memory=pinned)
+        outputs = torch.empty((pixels, nets.outputs), dtype=torch.int32, pin_memory=pinned)
+        segments = torch.empty((1, 3), dtype=torch.int32, pin_memory=pinned)
+        inputs.numpy()[:] = generator.integers(-INPUT_LIMIT, INPUT_LIMIT + 1, inputs.shape)
+        segments.numpy()[:] = slot, 0, pixels
+        nets(nets.launch_for(1, pixels, pixels), inputs, outputs, segments)
+        if pinned:
+            torch.cuda.current_stream(device).synchronize()
+        if not torch.equal(outputs, FrozenNet(model)(inputs)):
+            raise RuntimeError("it computes other numbers than the processor")
