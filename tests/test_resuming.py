@@ -29,7 +29,8 @@ from tests.training_cases import (
     same_result,
     work,
 )
-from utils.errors import P59Error
+from utils.distributed import joined
+from utils.errors import P59Error, RequestError
 from utils.training import Training
 
 __all__ = ["work"]  # a fixture
@@ -174,6 +175,15 @@ def test_two_processes_train_as_one(work):
     assert done.stdout.count("skipped 1 validation image:") == done.stdout.count("105.png: cannot be read") == 1
     rows = [np.array([row[:6] for row in checkpoint(name)["progress"]["rows"]]) for name in ("one", "two")]
     np.testing.assert_allclose(*rows, rtol=1e-4)
+
+
+def test_a_process_without_a_gpu_is_told(monkeypatch):
+    said = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(RequestError, match=r"^process 2 of .* there are 1; start fewer .*device=cpu$"), joined("cuda"):
+        pass
 
 
 def test_a_run_is_not_overwritten_and_another_model_not_resumed(work, capsys):

@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).parent.parent
 CONTEXTS = {
     "mode": "train",
     "exp_name": "run",
+    "device": "cpu",
     "train_data": "train",
     "valid_data": "valid",
     "sampling": "contexts",

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from utils.errors import RequestError
+
 #: What torchrun says in the environment. Schedulers set some of these too, for processes that are not to be joined.
 SAID = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -60,12 +62,20 @@ def started() -> Processes:
 
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """Join the other processes that torchrun started, if there are any, until the block ends."""
+    """Join the other processes that torchrun started, if there are any, until the block ends.
+
+    Raises RequestError where this machine has fewer GPUs than processes that take one each.
+    """
     processes = started()
     if processes.count == 1:
         yield processes
         return
     if device.startswith("cuda"):
+        if device == "cuda" and processes.local_rank >= torch.cuda.device_count():
+            raise RequestError(
+                f"process {processes.local_rank + 1} of this machine has no GPU, of which there are "
+                f"{torch.cuda.device_count()}; start fewer processes (--nproc_per_node), or use device=cpu"
+            )
         torch.cuda.set_device(processes.device(device))
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
