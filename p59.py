@@ -75,7 +75,7 @@ def encode(
                 Of several the image takes the one that codes it best
     threads     1 to 1024; default: all cores
     adapt_steps steps in which the network is fitted to the image before it is coded: 1000 make photographs several
-                percent smaller and take many seconds; 0: none
+                percent smaller and take some seconds; 0: none
     turn        code it in the one of eight orientations that takes the fewest bits; it comes back as it was
     verify      decode the file again and compare, before it is returned
 

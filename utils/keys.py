@@ -88,7 +88,7 @@ KEYS: dict[str, Key] = {
     "adapt_steps": Key(
         (int,),
         0,
-        "encode, evaluate: steps in which the network is fitted to each image; 1000: smaller, many seconds; 0: none",
+        "encode, evaluate: steps in which the network is fitted to each image; 1000: smaller, some seconds; 0: none",
         least=0,
         most=1_000_000,
     ),

@@ -16,7 +16,8 @@ $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target 
   --config-settings=cmake.define.P59_SANITIZE=$(2) ./coders/native
 LD_PRELOAD="$(foreach library,$(3),$$($(NATIVE_COMPILER) -print-file-name=$(library)))" \
   PYTHONPATH=$(NATIVE_OUT)/$(1) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-  $(PYTHON) -m pytest tests/test_native.py tests/test_batched.py tests/test_batched_failures.py -k "$(4)"
+  $(PYTHON) -m pytest tests/test_native.py tests/test_native_fitting.py tests/test_native_training.py tests/test_batched.py \
+  tests/test_batched_failures.py tests/test_batched_memory.py -k "$(4)"
 endef
 
 native-sanitize: setup ## the native tests with address and undefined behaviour sanitizers
@@ -35,9 +36,13 @@ benchmark-native: setup ## seconds, shares and the fraction of the int16 ceiling
 benchmark-scaling: setup ## whether time for a pixel and memory grow with the image
 	$(PYTHON) -m benchmarks.scaling $(IMAGES)
 
+benchmark-fitting: setup ## how long a step of fitting takes in the native core and in PyTorch
+	$(PYTHON) -m benchmarks.fitting $(IMAGES)
+
 benchmark-gpu: setup ## many images at a time on a GPU, and where the time of a step goes; the native path beside it
 	$(PYTHON) -m benchmarks.gpu $(IMAGES)
 
 comma := ,
 
-.PHONY: native native-sanitize native-fuzz-equal native-emulated benchmark-native benchmark-scaling benchmark-gpu
+.PHONY: native native-sanitize native-fuzz-equal native-emulated benchmark-native benchmark-scaling benchmark-fitting \
+  benchmark-gpu
