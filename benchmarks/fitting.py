@@ -45,7 +45,7 @@ def main() -> int:
     places = torch.randint(0, image.shape[0] * image.shape[1], (CONTEXTS,), generator=generator)
 
     def search(kind: str, threads: int) -> Search:
-        net = AdaptedNet(model, products_for(image.shape[0] * image.shape[1]), torch.Generator().manual_seed(0))
+        net = AdaptedNet(model, products_for(image.shape[0] * image.shape[1], 1000), torch.Generator().manual_seed(0))
         if kind == "pytorch":
             return TorchSearch(net, image, taps, "cpu")
         return NativeSearch(kind, net, np.ascontiguousarray(image), taps, threads, LARGEST_GRADIENT, BETAS)

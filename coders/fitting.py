@@ -48,6 +48,8 @@ MOST_STEPS = 1_000_000
 ROUND_FROM = 0.75
 #: Images get five products for four doublings of their pixels beyond FEW_PIXELS, MOST_FITTED products at the most.
 FEW_PIXELS, MOST_FITTED = 1 << 12, 10
+#: Below some hundreds of steps no more than this and one for each hundred.
+FEW_FITTED = 3
 
 
 #: Several threads that share an image wait for each other's at every step, and a GPU is full with one image.
@@ -102,7 +104,7 @@ class Fitting:
     def _fit(self, image: np.ndarray, model: FrozenModel, taps: tuple[Tap, ...]) -> Adaptation:
         generator = torch.Generator().manual_seed(0)
         height, width, _ = image.shape
-        net = AdaptedNet(model, products_for(height * width), generator)
+        net = AdaptedNet(model, products_for(height * width, self.steps), generator)
         search = _search(net, image, taps, self.device, self.threads)
         hidden = None if self.progress else True
         for step in tqdm(range(self.steps), "fitting", leave=False, unit="step", disable=hidden):
@@ -204,9 +206,10 @@ def _compute_with(count: int) -> None:
 _threads = _Threads()
 
 
-def products_for(pixels: int) -> int:
-    """How many products of each layer pay for an image of so many pixels."""
-    return min(MOST_FITTED, max(0, round(1.25 * math.log2(max(pixels, 1) / FEW_PIXELS))))
+def products_for(pixels: int, steps: int) -> int:
+    """How many products of each layer pay for an image of so many pixels; few steps make no use of many."""
+    paying = round(1.25 * math.log2(max(pixels, 1) / FEW_PIXELS))
+    return min(MOST_FITTED, max(0, paying), FEW_FITTED + steps // 100)
 
 
 def multiplies_bfloat16(device: str) -> bool:

@@ -183,11 +183,16 @@ def test_steps_whose_gradient_is_no_number_are_left_out(monkeypatch, in_pytorch)
 
 def test_products_are_more_for_larger_images():
     """None for tiny ones, five more with each four doublings, a few at the most; never fewer for more pixels."""
-    found = [products_for(pixels) for pixels in [0, 1, *(int(1.3**power) for power in range(1, 80))]]
+    found = [products_for(pixels, 1000) for pixels in [0, 1, *(int(1.3**power) for power in range(1, 80))]]
     assert found == sorted(found)
     assert (found[0], found[1], found[-1]) == (0, 0, MOST_FITTED)
     assert MOST_FITTED <= MOST_PRODUCTS
-    assert [products_for(FEW_PIXELS << doublings) for doublings in (0, 4, 8, 12)] == [0, 5, 10, MOST_FITTED]
+    assert [products_for(FEW_PIXELS << doublings, 1000) for doublings in (0, 4, 8, 12)] == [0, 5, 10, MOST_FITTED]
+
+
+def test_products_are_fewer_for_few_steps():
+    assert [products_for(1 << 30, steps) for steps in (1, 100, 300, 700, 5000)] == [3, 4, 6, 10, 10]
+    assert products_for(FEW_PIXELS << 2, 100) == products_for(FEW_PIXELS << 2, 5000) == 2
 
 
 # The command line, and Python.
