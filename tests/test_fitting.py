@@ -237,7 +237,7 @@ def test_where_steps_have_no_effect_a_line_says_so(folder, capsys):
 def test_the_configuration_of_the_smallest_files(folder):
     """It asks for many steps of the wavefront order; with few it runs."""
     config, notes = read_config(str(CONFIGS / "encode_smallest.json"), [])
-    assert (config.adapt_steps, config.run_mode, notes) == (1000, "encode", [])
+    assert (config.adapt_steps, config.run_mode, notes) == (4000, "encode", [])
     given = {"test_data": "photo.png", "bitstream_path": "out", "device": "cpu", "num_threads": 1}
     assert run("encode_smallest.json", adapt_steps=100, **given) == 0
     assert groups_adapted((folder / "out" / "photo.p59").read_bytes()) == [True]
