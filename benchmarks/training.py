@@ -52,7 +52,7 @@ def measure(task: TrainTask, images: ImageSet, seconds: float) -> np.ndarray:
     net = ContextNet(description)
     net.reset_parameters(torch.Generator().manual_seed(0))
     optimizer = settings.optimizer_of(net.parameters())
-    bits = chosen_batch_bits(net, settings.loss, settings.compiled)
+    bits = chosen_batch_bits(description, "cpu", settings.loss, settings.compiled)
 
     def train(source: Iterator[Sample]) -> None:
         Engine().train(

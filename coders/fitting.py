@@ -37,9 +37,9 @@ from utils.errors import DeviceMemoryError, P59Error, StoppedError, reason_of
 from utils.schedule import warmup_cosine
 
 #: Contexts of a step; the largest step of a number in its units; steps in which it rises to that.
-CONTEXTS, LEARNING_RATE, WARMUP_STEPS = 2048, 0.5, 30
+CONTEXTS, LEARNING_RATE, WARMUP_STEPS = 2048, 0.3, 30
 #: Adam's decay of the first and second moment.
-BETAS = (0.9, 0.99)
+BETAS = (0.9, 0.999)
 #: Norm that gradients (bits per sub-pixel for one unit of each number) are cut to: rare large ones undo many steps.
 LARGEST_GRADIENT = 0.015
 #: More steps are of no use.
@@ -86,17 +86,18 @@ class Fitting:
             try:
                 with torch.cuda.device(self.device) if self.device.startswith("cuda") else nullcontext():
                     return self._fit(image, model, taps)  # of several GPUs, PyTorch asks what the current one can do
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 named = self._named(error)
                 if named is error:
                     raise
                 raise named from error
 
-    def _named(self, error: RuntimeError) -> Exception:
+    def _named(self, error: Exception) -> Exception:
         """What the user is told of an error of the device; on a CPU it is one of ours, and stays as it is."""
         what = f"{self.device} while fitting the network"
-        if is_out_of_memory(error):
-            return DeviceMemoryError(f"out of memory on {what}; free memory there, or use device=cpu")
+        if isinstance(error, MemoryError) or is_out_of_memory(error):
+            remedy = "free some" if self.device == "cpu" else "free memory there, or use device=cpu"
+            return DeviceMemoryError(f"out of memory on {what}; {remedy}")
         if self.device == "cpu":
             return error
         return P59Error(f"an error on {what} ({reason_of(error)}); run it again, or use device=cpu")

@@ -27,7 +27,7 @@ def encode_picture(
     """The whole .p59 file of a picture. `models` gives the network for rows (H, W, C) uint8 of 3 or 1
     channels, None where there is none.
 
-    `fit` (see models.fitting), where given, may adapt the network to each group of the picture. With `turn` each group
+    `fit` (see coders.fitting), where given, may adapt the network to each group of the picture. With `turn` each group
     is coded in the orientation that takes the fewest bits.
     """
     chunks: list[tuple[int, bytes]] = [(ChunkType.METADATA, kind + data) for kind, data in picture.metadata]

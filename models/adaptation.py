@@ -7,7 +7,7 @@ Layer by layer, with W the integer weights (O rows, I columns) and m[o] the larg
 
 rounded once, from exact integers. Where a row has become too large for int16 or the 32-bit bound, it is halved, and its
 shift is one less, until it fits. What results is a frozen model like any other, of the same form and the same cost.
-Which numbers suit an image is for the encoder to find (models.fitting), in whatever way: applying them is exact.
+Which numbers suit an image is for the encoder to find (coders.fitting), in whatever way: applying them is exact.
 
 A gain and an offset of each row, and a sum of few outer products, are the scaling, shifting and low-rank updates by
 which large networks are fine-tuned (FiLM, Perez et al., 2018; LoRA, Hu et al., 2021). Letters: R products.

@@ -16,16 +16,22 @@ from models.context_net import inputs_at
 from models.mixture import bits_coded, mixture_of
 from models.neighbourhood import LEFT, TOP, pad_image
 from models.store import shipped_models
-from tests.helpers import TINY, random_frozen, random_image
+from tests.helpers import random_frozen, random_image
+from tests.test_native_training import CASES
 
 KINDS = [] if native.unavailable_reason() else native.extension().gradient_kinds()
 FLOAT_KINDS = [kind for kind in KINDS if kind != "avx512bf16"]
 pytestmark = pytest.mark.skipif(not KINDS, reason="the native core cannot fit networks on this machine")
 
 
+@pytest.fixture(autouse=True)
+def whole_machine(monkeypatch):
+    monkeypatch.delenv(native.INSTRUCTION_SET_VARIABLE, raising=False)
+
+
 def case(name: str, products: int = 2, seed: int = 0, height: int = 20, width: int = 23):
     """A model as an AdaptedNet with some numbers, an image for it, and the taps."""
-    description = TINY[name]
+    description = CASES[name]
     net = AdaptedNet(random_frozen(description, seed), products, torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
@@ -92,14 +98,14 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
 @pytest.mark.parametrize("rounded", [False, True], ids=["exact", "rounded"])
 @pytest.mark.parametrize("seed", range(3), ids=["smooth", "noise", "extreme"])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", CASES)
 def test_the_gradient_is_that_of_autograd(name, kind, seed, rounded):
     net, image, taps = case(name, seed=seed)
     search, places = native_search(net, image, taps, kind), places_in(image, 301)
     expected_bits, expected = torch_gradient(net, image, taps, places, kind, rounded)
     bits = search.step(places, 0.0, rounded)
     few_bits = kind == "avx512bf16"
-    tolerance = 0.05 if few_bits else 2e-3
+    tolerance = 0.05 if few_bits else 1e-2 if len(net.offsets) > 5 else 2e-3
     assert bits == pytest.approx(expected_bits, rel=5e-3 if few_bits else 2e-4)
     for index, (ours, theirs) in enumerate(zip(search.gradient(), expected, strict=True)):
         for part, mine, wanted in zip(("offsets", "gains", "left", "right"), ours, theirs, strict=True):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,17 +12,30 @@ import torch
 from coders import native
 from coders.native.gradients import BFLOAT16_KINDS, KINDS, NativeBatchBits, gradient_kind
 from models.context_net import ContextNet
+from models.description import ModelDescription
 from tests.helpers import TINY
-from utils.batch_bits import batch_bits, chosen_batch_bits
+from utils.batch_bits import WIDEST, batch_bits, chosen_batch_bits
 from utils.errors import RequestError
 
 AVAILABLE = [] if native.unavailable_reason() else native.extension().gradient_kinds()
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the native core cannot compute gradients on this machine")
 
 
+#: Beside the tiny ones: layers of several vectors, of different widths, the most components, blocks in a row.
+CASES = TINY | {
+    "uneven": ModelDescription(widths=(17, 33, 40, 1), mixtures=10),
+    "long residual": ModelDescription(widths=(40,) * 7, residual=True),
+}
+
+
+@pytest.fixture(autouse=True)
+def whole_machine(monkeypatch):
+    monkeypatch.delenv(native.INSTRUCTION_SET_VARIABLE, raising=False)
+
+
 def case(name: str, count: int = 200, seed: int = 0):
     """A network with random weights, contexts around levels, pixels and places."""
-    description = TINY[name]
+    description = CASES[name]
     net = ContextNet(description)
     net.reset_parameters(torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(seed + 1)
@@ -46,7 +61,7 @@ def kind(request, monkeypatch):
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("kind", AVAILABLE, indirect=True)
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", CASES)
 def test_bits_and_gradients_are_those_of_pytorch(name, kind, threads):
     net, sample = case(name)
     bfloat16 = kind in BFLOAT16_KINDS
@@ -84,6 +99,33 @@ def test_the_same_each_time():
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+def test_threads_may_share_it():
+    bits = NativeBatchBits(TINY["west"], 2)
+    cases = [case("west", 300, seed) for seed in range(4)]
+    expected = [bits(net, *sample, "coded").item() for net, sample in cases]
+
+    def often(number: int) -> set[float]:
+        net, sample = cases[number]
+        return {bits(net, *sample, "coded").item() for _ in range(300)}
+
+    with ThreadPoolExecutor(4) as executor:
+        assert list(executor.map(often, range(4))) == [{value} for value in expected]
+
+
+def test_second_derivatives_are_refused():
+    net, sample = case("west")
+    bits = NativeBatchBits(net.description, 1)(net, *sample, "coded")
+    first = torch.autograd.grad(bits**2, list(net.parameters()), create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        sum(gradient.square().sum() for gradient in first).backward()
+
+
+def test_values_of_another_type_are_refused():
+    net, (contexts, pixels, places) = case("west")
+    with pytest.raises(ValueError, match="uint8"):
+        NativeBatchBits(net.description, 1)(net, contexts.to(torch.int64), pixels, places, "coded")
+
+
 @pytest.mark.parametrize("wrong", ["contexts", "pixels", "places", "none", "loss"])
 def test_what_does_not_fit_is_refused(wrong):
     net, (contexts, pixels, places) = case("west")
@@ -104,22 +146,20 @@ def test_what_does_not_fit_is_refused(wrong):
 
 def test_where_it_is_used(monkeypatch):
     """On a CPU for our loss, unless it is compiled or anomalies are looked for."""
-    monkeypatch.delenv(native.INSTRUCTION_SET_VARIABLE, raising=False)
-    net, _ = case("west")
-    assert isinstance(chosen_batch_bits(net, "coded", False), NativeBatchBits)
-    assert chosen_batch_bits(net, "published", False) is batch_bits
-    assert chosen_batch_bits(net.to("meta"), "coded", False) is batch_bits
-    net, _ = case("west")
+    west = TINY["west"]
+    assert isinstance(chosen_batch_bits(west, "cpu", "coded", False), NativeBatchBits)
+    assert chosen_batch_bits(west, "cpu", "published", False) is batch_bits
+    assert chosen_batch_bits(west, "cuda", "coded", False) is batch_bits
+    assert chosen_batch_bits(replace(west, widths=(8, WIDEST + 1)), "cpu", "coded", False) is batch_bits
     with torch.autograd.set_detect_anomaly(True):
-        assert chosen_batch_bits(net, "coded", False) is batch_bits
+        assert chosen_batch_bits(west, "cpu", "coded", False) is batch_bits
     monkeypatch.setenv(native.INSTRUCTION_SET_VARIABLE, "portable")
-    assert chosen_batch_bits(net, "coded", False) is batch_bits
+    assert chosen_batch_bits(west, "cpu", "coded", False) is batch_bits
     monkeypatch.setattr(native, "unavailable_reason", lambda: "not built")
     assert gradient_kind() is None
 
 
 def test_the_instruction_set_that_is_asked_for_is_kept_to(monkeypatch):
-    monkeypatch.delenv(native.INSTRUCTION_SET_VARIABLE, raising=False)
     assert gradient_kind(bfloat16=True) == AVAILABLE[0]
     assert gradient_kind() not in BFLOAT16_KINDS
     for name in native.instruction_sets():

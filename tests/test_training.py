@@ -18,8 +18,9 @@ from torch._dynamo.exc import TorchDynamoException
 
 import utils.files
 import utils.learning_log
-import utils.training
+import utils.tasks.train
 from coders.native import INSTRUCTION_SET_VARIABLE
+from coders.native.gradients import NativeBatchBits, gradient_kind
 from datasets.image_set import ImageSet
 from main import main
 from models.checkpoint import network_of
@@ -45,10 +46,27 @@ def test_bfloat16_steps_train_float32_weights_and_end(work, monkeypatch):
         seen.append(bfloat16)
         return batch_bits(net, contexts, pixels, places, loss, bfloat16)
 
-    monkeypatch.setattr(utils.training, "chosen_batch_bits", lambda *_: watched)
+    monkeypatch.setattr(utils.tasks.train, "chosen_batch_bits", lambda *_: watched)
     assert run(CONTEXTS, bfloat16_steps=4) == 0
     assert seen == [True] * 4 + [False] * 8
     assert {value.dtype for value in checkpoint("run")["state_dict"].values()} == {torch.float32}
+
+
+def test_the_native_core_is_asked_for_bfloat16_in_the_first_steps(work, monkeypatch):
+    if not gradient_kind():
+        pytest.skip("the native core cannot compute gradients on this machine")
+    seen, compute = [], NativeBatchBits.__call__
+
+    def watched(bits, *sample):
+        seen.append(sample[-1])
+        return compute(bits, *sample)
+
+    monkeypatch.setattr(NativeBatchBits, "__call__", watched)
+    assert run(CONTEXTS, bfloat16_steps=4) == 0
+    assert seen == [True] * 4 + [False] * 8
+    assert checkpoint("run")["settings"]["gradients"] == str(
+        NativeBatchBits(network_of(checkpoint("run"), Path("run")).description, 1)
+    )
 
 
 def test_a_compiled_run_computes_its_steps_with_what_the_compiler_makes(work, monkeypatch):

@@ -8,8 +8,11 @@ import torch
 
 from coders.native.gradients import NativeBatchBits, gradient_kind
 from models.context_net import ContextNet, integer_inputs
+from models.description import ModelDescription
 from models.mixture import BITS, mixture_of
 
+#: Of layers as wide PyTorch computes about as fast.
+WIDEST = 512
 #: As `batch_bits`.
 BatchBits = Callable[..., torch.Tensor]
 
@@ -24,7 +27,8 @@ def batch_bits(
 ) -> torch.Tensor:
     """Mean bits per sub-pixel of a batch of contexts (N, T, C), pixels (N, C) and places (N, 2), differentiable.
 
-    With `bfloat16` the network's layers multiply and store bfloat16; weights, sums and the mixture stay float32.
+    With `bfloat16` the network's layers multiply and store bfloat16, which the native core does only where the
+    processor has instructions for it; weights, sums and the mixture stay float32.
     """
     inputs, reference = integer_inputs(contexts, net.description, places)
     with torch.autocast(contexts.device.type, torch.bfloat16, enabled=bfloat16):
@@ -33,14 +37,15 @@ def batch_bits(
     return BITS[loss](mixture, pixels).mean()
 
 
-def chosen_batch_bits(net: ContextNet, loss: str, compiled: bool) -> BatchBits:
-    """`batch_bits` in the way that is quickest where the network lies: on a CPU in the native core, else in PyTorch.
+def chosen_batch_bits(description: ModelDescription, device: str, loss: str, compiled: bool) -> BatchBits:
+    """`batch_bits` in the way that is quickest on a device: on a CPU in the native core, else in PyTorch.
 
-    The native core knows the loss "coded" only, and PyTorch finds anomalies in its own operations only.
+    The native core knows the loss "coded" only and is not made for wide layers; PyTorch finds anomalies in its own
+    operations only. Raises RequestError where P59_INSTRUCTION_SET names what this machine does not have.
     """
     if compiled:
         return torch.compile(batch_bits, dynamic=False)
-    on_cpu = next(net.parameters()).device.type == "cpu"
-    if on_cpu and loss == "coded" and gradient_kind() and not torch.is_anomaly_enabled():
-        return NativeBatchBits(net.description, torch.get_num_threads())
+    suited = device == "cpu" and loss == "coded" and max(description.widths) <= WIDEST
+    if suited and gradient_kind() and not torch.is_anomaly_enabled():
+        return NativeBatchBits(description, torch.get_num_threads())
     return batch_bits

@@ -15,7 +15,14 @@ from utils.files import write_whole
 from utils.folder_lock import lock
 
 #: Settings that older checkpoints do not have, and what they stand for.
-SINCE_ADDED = {"sharpen": 0.0, "half_colour": 0.0, "rivals": [], "share_of": [], "compiled": False}
+SINCE_ADDED = {
+    "sharpen": 0.0,
+    "half_colour": 0.0,
+    "rivals": [],
+    "share_of": [],
+    "compiled": False,
+    "gradients": "pytorch",
+}
 
 
 class Experiment:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from datasets.image_set import ImageSet
 from datasets.training_samples import RotatingPool, Sample, batches
 from models.context_net import ContextNet
-from utils.batch_bits import chosen_batch_bits
+from utils.batch_bits import BatchBits
 from utils.distributed import Processes
 from utils.errors import P59Error, RequestError, reason_of
 from utils.experiment import Experiment
@@ -36,9 +36,9 @@ def _is_the_compilers(error: Exception) -> bool:
 class Training:
     """One run of training, new or resumed.
 
-    Each validation image is coded by `net` or by one of `rivals`, see models.specialty. `announce` prints a line;
-    `record` is called with the row of each validation. Rows, the step and the running mean of the loss travel in the
-    checkpoints, so that a resumed run continues as if it had never stopped.
+    A step computes `bits`. Each validation image is coded by `net` or by one of `rivals`, see models.specialty.
+    `announce` prints a line; `record` is called with the row of each validation. Rows, the step and the running mean of
+    the loss travel in the checkpoints, so that a resumed run continues as if it had never stopped.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Training:
         rivals: list[ContextNet] | None = None,
         notes: dict[str, Any],
         processes: Processes,
+        bits: BatchBits,
         announce: Callable[[str], None],
         record: Callable[[LogRow], None] = lambda row: None,
     ) -> None:
@@ -61,7 +62,7 @@ class Training:
         self.optimizer = settings.optimizer_of(net.parameters())
         self.share = processes.share(settings.batch_size)
         self.weight = (self.share.stop - self.share.start) / settings.batch_size
-        self._bits = chosen_batch_bits(net, settings.loss, settings.compiled)
+        self._bits = bits
         self.step, self.rows, self.meter = 0, [], AverageValueMeter()
         self.stepping, self.waiting = Stopwatch(), Stopwatch()
         self._first, self._seconds_before, self._interval = 0, 0.0, (0, 0.0)

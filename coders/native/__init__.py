@@ -19,14 +19,14 @@ import numpy as np
 
 from coders import scan as scans
 from coders.scan import Scan, is_too_large
-from models import fixed_mixture, fixed_tables, frozen, neighbourhood
+from models import context_net, fixed_mixture, fixed_tables, frozen, mixture, neighbourhood
 from models.frozen import FrozenModel
 from models.neighbourhood import WEST
 from utils.errors import InputError, RequestError
 
 INSTRUCTION_SET_VARIABLE = "P59_INSTRUCTION_SET"
 #: Of the extension's functions; the number rises whenever they change.
-INTERFACE = 4
+INTERFACE = 5
 
 Check = Callable[[], None]
 
@@ -42,7 +42,7 @@ def extension() -> ModuleType:
         ) from error
     theirs = dict(getattr(p59_native, "constants", {}))
     interface = theirs.pop("INTERFACE", None)
-    places = (fixed_mixture, frozen, neighbourhood, scans)
+    places = (fixed_mixture, frozen, neighbourhood, scans, mixture, context_net)
     ours = {name: next((getattr(place, name) for place in places if hasattr(place, name)), None) for name in theirs}
     if interface != INTERFACE or ours != theirs:
         raise ImportError("the extension p59_native was built from other sources; build it again with `make native`")

@@ -1,5 +1,7 @@
 """Bits and gradients of batches of contexts in the native core: utils.batch_bits for training on a CPU.
 
+The networks are of float32.
+
 Letters: N contexts, T taps, C channels.
 """
 
@@ -9,6 +11,7 @@ import os
 
 import numpy as np
 import torch
+from torch.autograd.function import once_differentiable
 
 from coders import native
 from models.context_net import ContextNet
@@ -41,7 +44,8 @@ class NativeBatchBits:
 
     def __init__(self, description: ModelDescription, threads: int) -> None:
         self._description, self._threads = description, threads
-        self._gradients = {}  # of each kind that was asked for
+        self._kinds = {bfloat16: gradient_kind(bfloat16) for bfloat16 in (False, True)}
+        self._gradients = {}  # the extension's objects of the kinds that were asked for
         self._input_scales = description.input_scales.astype(np.float32)
 
     def __call__(
@@ -55,11 +59,16 @@ class NativeBatchBits:
     ) -> torch.Tensor:
         if loss != "coded":
             raise ValueError(f"loss {loss!r}: must be 'coded'")
-        gradient = self._gradient(gradient_kind(bfloat16))
+        if not contexts.dtype == pixels.dtype == torch.uint8:
+            raise ValueError(f"contexts and pixels of {contexts.dtype} and {pixels.dtype}: must be uint8")
+        gradient = self._gradient(self._kinds[bfloat16])
         return _Bits.apply(gradient, self._input_scales, contexts, pixels, places, *net.parameters())
 
+    def __str__(self) -> str:
+        """How gradients are computed: of float32, and of bfloat16 where that is another way."""
+        return " and ".join(dict.fromkeys(self._kinds.values()))
+
     def _gradient(self, kind: str):
-        """The extension's object of a kind."""
         if kind not in self._gradients:
             description = self._description
             shapes = zip(description.layer_shapes, description.layer_roles, strict=True)
@@ -92,5 +101,6 @@ class _Bits(torch.autograd.Function):
         return parameters[0].new_tensor(bits)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, factor: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         return (None,) * 5 + tuple(factor * gradient for gradient in ctx.gradients)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from coders.container import PIXEL_LIMIT
+from coders.native.gradients import NativeBatchBits
 from coders.scan import DIAGONAL
 from datasets.image_set import CACHE_BYTES, ImageSet
 from datasets.images import find_images
@@ -21,6 +22,7 @@ from models.context_net import ContextNet, with_inputs_of
 from models.description import ModelDescription
 from models.specialty import Specialty
 from models.store import EXPERIMENTS
+from utils.batch_bits import chosen_batch_bits
 from utils.device_memory import is_out_of_memory
 from utils.distributed import Processes, joined
 from utils.errors import DeviceMemoryError, ModelError, RequestError
@@ -100,8 +102,10 @@ def prepare(task: TrainTask, experiment: Experiment, processes: Processes) -> Tr
     images = ImageSet(find_images(task.training), description.channels, smallest, "training image", cache, limit)
     valid = ImageSet(find_images(task.validation), description.channels, 1, "validation image", cache, limit)
     settings = task.settings.resolved(images.pixels)
+    bits = chosen_batch_bits(description, device, settings.loss, settings.compiled)
     notes = settings.record(description.to_json(), images.fingerprint)
     notes["rivals"] = [_digest(name) for name in (task.initial_weights, *task.rivals)] if task.rivals else []
+    notes["gradients"] = str(bits) if isinstance(bits, NativeBatchBits) else "pytorch"
     notes["share_of"] = [_digest(name) for name in task.share_of]
     notes["validation_images"] = valid.fingerprint
     payload, comparable = None, True
@@ -144,7 +148,17 @@ def prepare(task: TrainTask, experiment: Experiment, processes: Processes) -> Tr
     live = LiveCurves(task.visdom, task.directory.name, say) if task.visdom and processes.first else None
     record = {"record": live.add} if live else {}
     training = Training(
-        net, pool, valid, settings, experiment, rivals=rivals, notes=notes, processes=processes, announce=say, **record
+        net,
+        pool,
+        valid,
+        settings,
+        experiment,
+        rivals=rivals,
+        notes=notes,
+        processes=processes,
+        bits=bits,
+        announce=say,
+        **record,
     )
     if payload:
         training.load(payload, comparable)
@@ -153,8 +167,8 @@ def prepare(task: TrainTask, experiment: Experiment, processes: Processes) -> Tr
     say(
         f"{task.directory}: {description.parameters:,} parameters, {len(images):,} training images of "
         f"{images.pixels / 1e6:,.1f} megapixels, {len(valid):,} validation images; {settings.steps:,} steps of "
-        f"{settings.contexts_per_step:,} contexts, {processes.count} process(es) on {task.device}"
-        + (f", from step {training.step:,}" if payload else "")
+        f"{settings.contexts_per_step:,} contexts, {processes.count} process(es) on {task.device}, "
+        f"gradients by {notes['gradients']}" + (f", from step {training.step:,}" if payload else "")
     )
     pool.advance(training.step)
     return training

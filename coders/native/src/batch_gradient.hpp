@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "gradients.hpp"
@@ -18,8 +19,11 @@ struct Batch {
     int64_t count;
 };
 
+// For one thread at a time, who holds `mutex` from the first layer that is set to the last gradient that is read.
 class BatchGradient {
 public:
+    std::mutex mutex;
+
     BatchGradient(const GradientsKind& kind, FloatNetwork network, int west, int threads);
 
     // For each layer of what follows, weights (outputs, inputs) and biases (outputs).

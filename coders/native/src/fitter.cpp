@@ -45,6 +45,7 @@ Fitter::Fitter(const GradientsKind& kind, FloatNetwork network, std::vector<Fitt
 }
 
 double Fitter::step(const int64_t* places, int64_t count, float learning_rate, bool rounded) {
+    const std::lock_guard one(stepping_);
     set_weights(rounded);
     gradients_of(*gradients_, pool_, threads_, offsets_, count, [&](int64_t first, int n, Pixels& pixels) {
         for (int i = 0; i < n; ++i) {

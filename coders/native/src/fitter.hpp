@@ -1,12 +1,13 @@
 // Fitting a network to an image: some small numbers that change its weights, improved step by step by Adam.
 //
-// What coders/fitting_torch.py does with PyTorch, in the terms of models/adaptation.py: offsets and gains of each row, and
+// What TorchSearch of coders/fitting.py does in PyTorch, in the terms of models/adaptation.py: offsets and gains of each row, and
 // the factors left and right of a sum of outer products. They are floats here.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -49,7 +50,7 @@ public:
     Fitter(const GradientsKind& kind, FloatNetwork network, std::vector<FittedLayer> layers, const FitSettings& settings,
            Canvas canvas, int64_t height, int64_t width, const std::vector<Tap>& taps, int west, int threads);
 
-    // One step of Adam on the pixels at `places`, row * width + column; with `rounded` the network sees the numbers
+    // One at a time, whoever calls. One step of Adam on the pixels at `places`, row * width + column; with `rounded` the network sees the numbers
     // rounded. Returns the bits per sub-pixel that these pixels took before. A step whose gradient is not finite changes
     // nothing.
     double step(const int64_t* places, int64_t count, float learning_rate, bool rounded);
@@ -79,6 +80,7 @@ private:
     std::vector<std::array<std::vector<float>, kParts>> seen_;
     std::vector<float> weights_, biases_;  // of a layer
     int64_t steps_ = 0;
+    std::mutex stepping_;
 };
 
 }  // namespace p59

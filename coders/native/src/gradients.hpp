@@ -1,4 +1,4 @@
-// The bits of an image's pixels under a float network, and their gradient: what fitting a network to an image computes.
+// The bits of pixels under a float network, and their gradient: for training, and for fitting a network to an image.
 //
 // A network is a list of linear layers, LeakyReLU after those that are `leaky`, and what entered the layer before added
 // by those that `skip`, which are not leaky. Its outputs are a mixture's as models/mixture.py defines them. Layers are padded
@@ -16,6 +16,11 @@
 namespace p59 {
 
 constexpr int kMostPixelsOfGradient = 64;
+
+// Of models/context_net.py and models/mixture.py. The Python side compares them with its own.
+constexpr double kLeakySlope = 0.01;
+constexpr double kScaleMinimum = 0.11, kScaleMaximum = kScaleMinimum * 4096, kMeanGain = 0.1 * 255, kLogScaleOffset = -4;
+constexpr double kCoderShare = 65280.0 / 65536, kCoderFloor = 1.0 / 65536;
 
 struct FloatLayer {
     int used_outputs, used_inputs;

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "network_gradient.hpp"
+#include "processors.hpp"
 
 namespace p59 {
 
@@ -45,14 +46,14 @@ struct Avx2 {
 private:
     static __m256 leaky_half(__m256 activations, __m256 sums) {
         const __m256 below = _mm256_cmp_ps(activations, _mm256_setzero_ps(), _CMP_LE_OQ);
-        return _mm256_blendv_ps(sums, _mm256_mul_ps(sums, _mm256_set1_ps(kLeakySlope)), below);
+        return _mm256_blendv_ps(sums, _mm256_mul_ps(sums, _mm256_set1_ps(float(kLeakySlope))), below);
     }
 };
 
 }  // namespace
 
 GradientsKind avx2_gradients() {
-    const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool supported = has_avx2() && __builtin_cpu_supports("fma");
     return {"avx2", supported ? make_gradients<Avx2> : nullptr};
 }
 

@@ -1,10 +1,11 @@
-// 512-bit vectors of floats, for processors with AVX-512 that do not multiply bfloat16.
+// 512-bit vectors of floats.
 #include "gradients.hpp"
 
 #if defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__FMA__) && \
     defined(__x86_64__) && defined(__GNUC__)
 
 #include "network_gradient.hpp"
+#include "processors.hpp"
 #include "vectors512.hpp"
 
 namespace p59 {
@@ -30,7 +31,7 @@ struct Avx512 : Floats512 {
 
 }  // namespace
 
-GradientsKind avx512_gradients() { return {"avx512", has_avx512() ? make_gradients<Avx512> : nullptr}; }
+GradientsKind avx512_gradients() { return {"avx512", has_avx512() && __builtin_cpu_supports("fma") ? make_gradients<Avx512> : nullptr}; }
 
 }  // namespace p59
 

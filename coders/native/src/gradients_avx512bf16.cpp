@@ -4,6 +4,7 @@
 #if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__x86_64__) && defined(__GNUC__)
 
 #include "network_gradient.hpp"
+#include "processors.hpp"
 #include "vectors512.hpp"
 
 namespace p59 {
@@ -49,7 +50,7 @@ struct Avx512Bf16 : Floats512 {
 }  // namespace
 
 GradientsKind avx512bf16_gradients() {
-    const bool supported = has_avx512() && __builtin_cpu_supports("avx512bf16");
+    const bool supported = has_avx512() && __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx512bf16");
     return {"avx512bf16", supported ? make_gradients<Avx512Bf16> : nullptr};
 }
 

@@ -159,9 +159,7 @@ int64_t ceiling(int64_t rounds) {
 
 const Kernel* avx512vnni_kernel() {
     static const Kernel kernel = vector_kernel<Avx512Vnni, Lanes512>("avx512vnni", ceiling);
-    const bool supported = has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                           __builtin_cpu_supports("avx512vnni");
+    const bool supported = has_avx512() && __builtin_cpu_supports("avx512vnni");
     return supported ? &kernel : nullptr;
 }
 

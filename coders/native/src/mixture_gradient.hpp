@@ -16,10 +16,7 @@ namespace p59 {
 constexpr int kLanes = 16;
 using Floats = float __attribute__((vector_size(kLanes * sizeof(float))));
 using Ints = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
-
-// Of models/mixture.py.
-constexpr float kScaleMinimum = 0.11f, kScaleMaximum = kScaleMinimum * 4096, kMeanGain = 25.5f, kLogScaleOffset = -4;
-constexpr float kCoderShare = 65280.0f / 65536, kCoderFloor = 1.0f / 65536;
+using Words = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
 
 P59_INLINE static inline Floats all_lanes(float value) { return value - Floats{}; }
 
@@ -38,7 +35,7 @@ P59_INLINE static inline Floats exponential(Floats x) {
     series = series * rest + 0.5f;
     series = series * rest + 1;
     series = series * rest + 1;
-    return series * Floats(Ints(shifted) * (1 << 23) + (127 << 23));
+    return series * Floats((Words(shifted) << 23) + (127u << 23));
 }
 
 // The error function by Abramowitz and Stegun, 7.1.26, within 1.5e-7; `bell` is e^(-x*x).
@@ -53,14 +50,15 @@ P59_INLINE static inline Floats error_function(Floats x, Floats bell) {
     return x < 0 ? -value : value;
 }
 
-// Adds the bits of n <= kLanes pixels. outputs: rows of `stride` sums of the last layer, of kLanes pixels whatever n.
+// Returns the bits of n <= kLanes pixels. outputs: rows of `stride` sums of the last layer, of kLanes pixels whatever n.
 // gradient: the same rows, n of which are set to the derivatives of the bits.
 static double mixture_gradient(const FloatNetwork& network, const float* outputs, int64_t stride,
                                const uint8_t* const* pixels, const uint8_t* const* wests, int n, float* gradient) {
     const int channels = network.channels, mixtures = network.mixtures, block = channels * mixtures;
     const int rows = int(network.output_gain.size());
-    const float mean_gain = network.relative_to_west ? kMeanGain : 255;
-    const float highest = std::log(kScaleMaximum / 255);
+    const float mean_gain = network.relative_to_west ? float(kMeanGain) : 255;
+    const float highest = float(std::log(kScaleMaximum / 255));
+    constexpr float lowest_scale = float(kScaleMinimum), share_of_coder = float(kCoderShare);
     constexpr float half_of_erf_slope = 0.56418958f;  // 1 / sqrt(pi)
 
     // Outputs, later their derivatives, pixels side by side.
@@ -99,11 +97,11 @@ static double mixture_gradient(const FloatNetwork& network, const float* outputs
             // From the mean, which the pixel's earlier channels shift, to the value.
             Floats distance = ahead[c] - mean_gain * means[m];
             for (int earlier = 0; earlier < c; ++earlier) distance -= cross[earlier * mixtures + m] * ahead[earlier];
-            const Floats raw = scales[m], exponent = raw + kLogScaleOffset;
+            const Floats raw = scales[m], exponent = raw + float(kLogScaleOffset);
             const Floats scale = network.clamped_scales
                                      ? 255 * raw
                                      : 255 * exponential(exponent > highest ? all_lanes(highest) : exponent);
-            const Floats bounded = scale < kScaleMinimum ? all_lanes(kScaleMinimum) : scale;
+            const Floats bounded = scale < lowest_scale ? all_lanes(lowest_scale) : scale;
             const Floats inverse = 0.70710678f / bounded;
             const Floats above = (distance + 0.5f) * inverse, below = (distance - 0.5f) * inverse;
             const Floats bell_above = exponential(-above * above), bell_below = exponential(-below * below);
@@ -118,12 +116,12 @@ static double mixture_gradient(const FloatNetwork& network, const float* outputs
             means[m] = slope * (density_above - density_below);
             const Floats by_scale = slope * 1.41421356f * (above * density_above - below * density_below);
             // As LowerBound and clamp_max do: a bounded scale still learns to grow.
-            const Floats passed = scale < kScaleMinimum ? (by_scale > 0 ? by_scale : Floats{}) : by_scale;
+            const Floats passed = scale < lowest_scale ? (by_scale > 0 ? by_scale : Floats{}) : by_scale;
             scales[m] = network.clamped_scales ? passed * 255 : exponent > highest ? Floats{} : passed * scale;
         }
-        const Floats share = probability * kCoderShare + kCoderFloor;
+        const Floats share = probability * share_of_coder + float(kCoderFloor);
         shares *= share;
-        const Floats factor = -1.44269504f * kCoderShare / share;
+        const Floats factor = -1.44269504f * share_of_coder / share;
         for (int m = 0; m < mixtures; ++m) {
             logits[m] = factor * weights[m] * (parts[m] - probability);
             scales[m] *= factor;

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #endif
 
+#include "gradients.hpp"
 #include "module.hpp"
 
 namespace {
@@ -122,7 +123,7 @@ NB_MODULE(p59_native, module) {
                "int16 multiply-accumulates a second in registers only.");
 
     nb::dict constants;
-    constants["INTERFACE"] = 4;  // of the functions below; coders.native asks for it
+    constants["INTERFACE"] = 5;  // of the functions below; coders.native asks for it
     constants["TOP"] = Canvas::kTop;
     constants["BOTTOM"] = Canvas::kBottom;
     constants["LEFT"] = Canvas::kSide;
@@ -147,6 +148,13 @@ NB_MODULE(p59_native, module) {
     constants["TOTAL"] = kTotal;
     constants["LEAKY_MULTIPLIER"] = kLeakyMultiplier;
     constants["LEAKY_PRESHIFT"] = kLeakyPreshift;
+    constants["LEAKY_SLOPE"] = kLeakySlope;
+    constants["SCALE_MINIMUM"] = kScaleMinimum;
+    constants["SCALE_MAXIMUM"] = kScaleMaximum;
+    constants["MEAN_GAIN"] = kMeanGain;
+    constants["LOG_SCALE_OFFSET"] = kLogScaleOffset;
+    constants["CODER_SHARE"] = kCoderShare;
+    constants["CODER_FLOOR"] = kCoderFloor;
     module.attr("constants") = constants;
 
     nb::class_<PyModel> model(module, "Model");

@@ -182,6 +182,7 @@ std::pair<double, std::vector<std::pair<nb::object, nb::object>>> evaluate_batch
     std::vector<std::pair<std::vector<float>, std::vector<float>>> found;
     {
         nb::gil_scoped_release released;
+        const std::lock_guard one(gradient.mutex);
         for (size_t index = 0; index < layers.size(); ++index)
             gradient.set_layer(int(index), layers[index].first.data(), layers[index].second.data());
         const double sub_pixels = double(count) * double(channels);

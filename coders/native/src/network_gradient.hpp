@@ -28,8 +28,6 @@
 
 namespace p59 {
 
-constexpr float kLeakySlope = 0.01f;
-
 template <class Isa>
 struct Product {
     using Element = typename Isa::Element;
@@ -94,12 +92,13 @@ class GradientsOf final : public Gradients {
 
 public:
     GradientsOf(const FloatNetwork& network, int threads) : network_(network), work_(threads) {
+        int widest = 0;
         for (const FloatLayer& layer : network.layers) {
             const uint64_t size = uint64_t(layer.outputs()) * layer.inputs();
             packed_.push_back({Buffer<Element>(size), Buffer<Element>(size), Buffer<float>(layer.outputs())});
-            widest_ = std::max({widest_, layer.outputs(), layer.inputs()});
+            widest = std::max({widest, layer.outputs(), layer.inputs()});
         }
-        const uint64_t plane = uint64_t(kMostPixelsOfGradient) * widest_;
+        const uint64_t plane = uint64_t(kMostPixelsOfGradient) * widest;
         for (Work& work : work_) {
             for (const FloatLayer& layer : network.layers) {
                 work.activations.emplace_back(uint64_t(kMostPixelsOfGradient) * layer.inputs());
@@ -245,7 +244,7 @@ private:
         const bool leaky = layer.leaky, skip = layer.skip;
         product.run(n, blocks, start, [=](int row, int block, Sums sums) P59_INLINE {
             const size_t place = row * stride + block * kVector;
-            if (leaky) sums = Isa::larger(sums, Isa::multiply(sums, Isa::all(kLeakySlope)));
+            if (leaky) sums = Isa::larger(sums, Isa::multiply(sums, Isa::all(float(kLeakySlope))));
             if (skip) sums = Isa::add(sums, Isa::load_elements(entered + place));
             Isa::store_elements(leaving + place, sums);
         });
@@ -338,7 +337,6 @@ private:
     FloatNetwork network_;
     std::vector<Packed> packed_;
     std::vector<Work> work_;
-    int widest_ = 0;
     Element inputs_[2 * kLargestInput + 1];
 };
 

@@ -1,22 +1,14 @@
 // What the x86 kernels share: 16 int16 activations in a vector, 16 sums in two.
 #pragma once
 
-#include <cpuid.h>
 #include <immintrin.h>
 
 #include "mixture.hpp"
+#include "processors.hpp"
 
 namespace p59 {
 
 namespace {
-
-// Whether the processor has what all x86 kernels use. Those without lzcnt take it for another instruction, and
-// compilers have no common name to ask for it.
-inline bool has_avx2() {
-    unsigned a, b, c, d;
-    const bool lzcnt = __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & 1 << 5);
-    return lzcnt && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
-}
 
 struct Values256 {
     using Values = __m256i;

@@ -1,4 +1,4 @@
-// Vectors of 16 floats with AVX-512, and what both its kinds of gradients ask of a processor.
+// Vectors of 16 floats with AVX-512.
 #pragma once
 
 #include <immintrin.h>
@@ -6,6 +6,8 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+
+#include "gradients.hpp"
 
 namespace p59 {
 
@@ -20,13 +22,8 @@ struct Floats512 {
     static Sums larger(Sums a, Sums b) { return _mm512_max_ps(a, b); }
     static Sums leaky_slope(Sums activations, Sums sums) {
         const __mmask16 below = _mm512_cmp_ps_mask(activations, _mm512_setzero_ps(), _CMP_LE_OQ);
-        return _mm512_mask_mul_ps(sums, below, sums, all(0.01f));
+        return _mm512_mask_mul_ps(sums, below, sums, all(float(kLeakySlope)));
     }
 };
-
-static inline bool has_avx512() {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx512f") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
 
 }  // namespace p59
