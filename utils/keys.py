@@ -194,7 +194,12 @@ KEYS: dict[str, Key] = {
     ),
     "warmup_steps": Key((int,), 0, "steps in which the learning rate rises to its largest", least=0),
     "adam_beta2": Key(NUMBER, 0.999, "Adam's decay of the squared gradient; soap has its own", least=0.0, most=0.99999),
-    "bfloat16_steps": Key((int,), 0, "first steps whose network is computed in bfloat16: faster, less exact", least=0),
+    "bfloat16_steps": Key(
+        (int,),
+        0,
+        "first steps whose network is computed in bfloat16: less exact, faster where it has instructions",
+        least=0,
+    ),
     "compiled": Key((bool,), False, "compile the computation of a step: faster on a GPU, some time at the start"),
     "gradient_clip": Key(NUMBER, 0.0, "largest norm of the gradient; 0: not limited", least=0.0),
     "flips": Key((str,), "horizontal", "random flips; all includes transposing", ("none", "horizontal", "all")),
