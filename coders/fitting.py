@@ -58,7 +58,8 @@ _one_at_a_time = threading.Lock()
 
 @dataclass(frozen=True)
 class Fitting:
-    """Adapts models to images in `steps` steps on a PyTorch device; `threads` of a CPU (None: all that there are).
+    """Adapts models to images in `steps` steps in the native core, or on a PyTorch device where it has no gradients for
+    this processor; `threads` of a CPU (None: all that there are).
 
     Images are fitted at the same time where each is on one thread of a CPU, else one after the other. `stopped` is
     asked before each step; with `progress` a terminal shows them.
@@ -72,7 +73,14 @@ class Fitting:
 
     def among_others(self) -> Fitting:
         """The same for one of several images that are worked on at the same time."""
-        return replace(self, threads=1, progress=False) if self.device == "cpu" else self
+        return replace(self, threads=1, progress=False) if self._where == "cpu" else self
+
+    @property
+    def _where(self) -> str:
+        """The device that computes: a step is little work for a GPU, and the native core does several images at a
+        time.
+        """
+        return "cpu" if gradient_kind(bfloat16=True) else self.device
 
     def __call__(self, image: np.ndarray, model: FrozenModel, taps: tuple[Tap, ...]) -> Adaptation:
         """An adaptation of `model` to `image` (H, W, C) uint8, whose contexts are read at `taps`.
@@ -81,10 +89,10 @@ class Fitting:
         Raises StoppedError, and P59Error where the device fails, DeviceMemoryError where its memory does not suffice.
         """
         threads = 1 if _threads.forked else self.threads
-        alone = nullcontext() if threads == 1 and self.device == "cpu" else _one_at_a_time
+        alone = nullcontext() if threads == 1 and self._where == "cpu" else _one_at_a_time
         with alone, _threads.set_to(threads), torch.inference_mode(False), torch.enable_grad():
             try:
-                with torch.cuda.device(self.device) if self.device.startswith("cuda") else nullcontext():
+                with torch.cuda.device(self._where) if self._where.startswith("cuda") else nullcontext():
                     return self._fit(image, model, taps)  # of several GPUs, PyTorch asks what the current one can do
             except (RuntimeError, MemoryError) as error:
                 named = self._named(error)
@@ -94,11 +102,11 @@ class Fitting:
 
     def _named(self, error: Exception) -> Exception:
         """What the user is told of an error of the device; on a CPU it is one of ours, and stays as it is."""
-        what = f"{self.device} while fitting the network"
+        what = f"{self._where} while fitting the network"
         if isinstance(error, MemoryError) or is_out_of_memory(error):
-            remedy = "free some" if self.device == "cpu" else "free memory there, or use device=cpu"
+            remedy = "free some" if self._where == "cpu" else "free memory there, or use device=cpu"
             return DeviceMemoryError(f"out of memory on {what}; {remedy}")
-        if self.device == "cpu":
+        if self._where == "cpu":
             return error
         return P59Error(f"an error on {what} ({reason_of(error)}); run it again, or use device=cpu")
 
@@ -106,7 +114,7 @@ class Fitting:
         generator = torch.Generator().manual_seed(0)
         height, width, _ = image.shape
         net = AdaptedNet(model, products_for(height * width, self.steps), generator)
-        search = _search(net, image, taps, self.device, self.threads)
+        search = _search(net, image, taps, self._where, self.threads)
         hidden = None if self.progress else True
         for step in tqdm(range(self.steps), "fitting", leave=False, unit="step", disable=hidden):
             if self.stopped():

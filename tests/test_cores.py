@@ -237,7 +237,8 @@ def test_images_are_fitted_at_the_same_time_on_a_thread_each(monkeypatch):
     assert at_once(lambda _: torch.get_num_threads(), [0]) == [before]
 
 
-def test_on_a_gpu_images_stay_one_after_the_other():
+def test_on_a_gpu_images_are_fitted_one_after_the_other_by_pytorch(monkeypatch):
+    monkeypatch.setenv(native.INSTRUCTION_SET_VARIABLE, "portable")
     fit = Fitting(4, "cuda", 3)
     assert fit.among_others() is fit
 

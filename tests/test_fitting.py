@@ -18,6 +18,7 @@ from coders.container import Container
 from coders.fitting import FEW_PIXELS, MOST_FITTED, Fitting, products_for
 from coders.image_codec import encode_image, models_named
 from coders.native import INSTRUCTION_SET_VARIABLE
+from coders.native.gradients import gradient_kind
 from coders.planes import is_adapted
 from coders.scan import DIAGONAL, WAVEFRONT
 from datasets.builtin import demo_photographs
@@ -127,6 +128,19 @@ def in_pytorch(monkeypatch):
 @pytest.mark.parametrize("channels", [3, 1])
 def test_pytorch_makes_the_file_smaller_too(channels, in_pytorch):
     test_the_file_gets_smaller_and_decodes(channels, WAVEFRONT)
+
+
+def test_the_native_core_fits_for_a_gpu_too():
+    """To the same numbers; there is none here."""
+    if not gradient_kind(bfloat16=True):
+        pytest.skip("the native core cannot compute gradients on this machine")
+    model, image = random_frozen(TINY["west"]), random_image(80, 90)
+    found = [
+        adapted(model, Fitting(60, device, 1)(image, model, TINY["west"].taps)).fingerprint
+        for device in ("cpu", "cuda:7")
+    ]
+    assert found[0] == found[1] != model.fingerprint
+    assert Fitting(5, "cuda:7").among_others().threads == 1
 
 
 def fitted(steps: int = 2, **settings):
