@@ -3,7 +3,7 @@
 The frozen network is imitated in floating point, and the adaptation's numbers are trained by stochastic gradients on
 contexts of the image, against the bits of the image and of the numbers together. In the last steps the network sees
 the numbers rounded, as they will be (straight-through gradients, Bengio et al., 2013). The native core does a step
-several times as fast as PyTorch, which does it on GPUs and other processors.
+several times as fast as PyTorch, which does it where the core has no gradients for the processor.
 
 Letters: N contexts, T taps, C channels, O rows and I columns of a layer, R products.
 """

@@ -1,7 +1,7 @@
 // Fitting a network to an image: some small numbers that change its weights, improved step by step by Adam.
 //
-// What TorchSearch of coders/fitting.py does in PyTorch, in the terms of models/adaptation.py: offsets and gains of each row, and
-// the factors left and right of a sum of outer products. They are floats here.
+// What TorchSearch of coders/fitting.py does in PyTorch, in the terms of models/adaptation.py: offsets and gains of each
+// row, and the factors left and right of a sum of outer products. They are floats here.
 #pragma once
 
 #include <array>
@@ -50,9 +50,9 @@ public:
     Fitter(const GradientsKind& kind, FloatNetwork network, std::vector<FittedLayer> layers, const FitSettings& settings,
            Canvas canvas, int64_t height, int64_t width, const std::vector<Tap>& taps, int west, int threads);
 
-    // One at a time, whoever calls. One step of Adam on the pixels at `places`, row * width + column; with `rounded` the network sees the numbers
+    // One step of Adam on the pixels at `places`, row * width + column; with `rounded` the network sees the numbers
     // rounded. Returns the bits per sub-pixel that these pixels took before. A step whose gradient is not finite changes
-    // nothing.
+    // nothing. Of threads that call at the same time one takes its step after the other.
     double step(const int64_t* places, int64_t count, float learning_rate, bool rounded);
 
     const Numbers& numbers(int layer, Part part) const { return numbers_[layer][part]; }

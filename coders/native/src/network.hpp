@@ -39,17 +39,6 @@ struct TileWork {
     int activation_stride, output_stride, limit;
 };
 
-// function(0), function(1), ... with constants, so that arrays indexed by them become registers.
-template <class Function, int... Index>
-P59_INLINE static inline void unrolled(Function&& function, std::integer_sequence<int, Index...>) {
-    (function(std::integral_constant<int, Index>()), ...);
-}
-
-template <int Count, class Function>
-P59_INLINE static inline void unrolled(Function&& function) {
-    unrolled(function, std::make_integer_sequence<int, Count>());
-}
-
 // What follows the sums of a tile: shift, and in hidden layers LeakyReLU, clamp and skip. Apart from the loop over the
 // inputs, and through memory, because compilers otherwise run out of registers in that loop.
 template <class Isa>

@@ -20,11 +20,12 @@
 //     void interleave(a, b, to)           kGroup = 2: 16 elements of a and of b in turn
 #pragma once
 
-#include <type_traits>
+#include <algorithm>
+#include <cstring>
 
 #include "gradients.hpp"
+#include "inline.hpp"
 #include "mixture_gradient.hpp"
-#include "network.hpp"
 
 namespace p59 {
 
@@ -256,8 +257,8 @@ private:
         const uint8_t* wests[kMostPixelsOfGradient];
         for (int i = 0; i < n; ++i) wests[i] = pixels.contexts[i] + offsets.taps[offsets.west];
         for (int first = 0; first < n; first += kLanes)
-            work.bits += mixture_gradient(network_, work.outputs.data() + size_t(first) * stride, stride, pixels.values + first,
-                                          wests + first, std::min(kLanes, n - first),
+            work.bits += mixture_gradient(network_, work.outputs.data() + size_t(first) * stride, stride,
+                                          pixels.values + first, wests + first, std::min(kLanes, n - first),
                                           work.derivatives.data() + size_t(first) * stride);
         Element* slopes = work.slopes[(network_.layers.size() - 1) % 3].data();
         for (size_t place = 0; place < size_t(n) * stride; place += kVector)
