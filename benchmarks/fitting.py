@@ -1,9 +1,9 @@
 """How long a step of fitting a network to an image takes, in the native core and in PyTorch.
 
-    python -m benchmarks.fitting [--rounds N] [--threads N] [IMAGE]
+    python -m benchmarks.fitting [--rounds N] [--threads N] [IMAGE or directory]
 
-The shipped network that codes Kodak's photographs, on contexts of the image (a built-in photograph unless one is
-named); all ways in turn, on one thread and on all, and the fastest of the rounds counts. A round is 20 steps.
+A shipped network that sees parities, on contexts of an image; all ways in turn, on one thread and on all, and the
+fastest of the rounds counts. A round is 20 steps.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.native import clocked
+from benchmarks.native import clocked, photographs
 from coders import native
 from coders.fitting import BETAS, CONTEXTS, LARGEST_GRADIENT, Search, TorchSearch, products_for
 from coders.native.fitter import NativeSearch
-from datasets.builtin import demo_photographs
-from datasets.images import read_image
 from models.adapted_net import AdaptedNet
 from models.model_file import read_model
 
@@ -30,13 +28,13 @@ MODEL = Path("models/weights/rgb_05.safetensors")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("image", nargs="?", help="a colour image of 8 bits")
+    parser.add_argument(
+        "image", nargs="*", help="the first of these, or of a directory; one of scikit-image's otherwise"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=native.thread_count(None))
     arguments = parser.parse_args()
-    image = read_image(Path(arguments.image)) if arguments.image else next(iter(demo_photographs().values()))
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise SystemExit(f"{arguments.image}: not a colour image")
+    image = photographs(arguments.image)[0]
     model = read_model(MODEL)
     taps = model.description.taps
     kinds = [] if native.unavailable_reason() else native.extension().gradient_kinds()
