@@ -73,9 +73,16 @@ FittedLayer fitted_layer(const FittedArrays& arrays, int products) {
             "layer: numbers have the wrong shape");
     for (auto [first, end] : groups)
         require(0 <= first && first < end && end <= int(outputs), "layer: groups are not of its rows");
-    return {int(outputs),         int(inputs),           leaky,  skip,
-            copied(weights),      copied(biases),        copied(offset_units),
-            copied(product_units), groups,               {copied(offsets), copied(gains), copied(left), copied(right)}};
+    return {int(outputs),
+            int(inputs),
+            leaky,
+            skip,
+            copied(weights),
+            copied(biases),
+            copied(offset_units),
+            copied(product_units),
+            groups,
+            {copied(offsets), copied(gains), copied(left), copied(right)}};
 }
 
 std::unique_ptr<Fitter> fitter(const std::string& kind, Array<uint8_t, 3> image, const std::string& padding,
@@ -96,14 +103,21 @@ std::unique_ptr<Fitter> fitter(const std::string& kind, Array<uint8_t, 3> image,
         places.push_back({row, column});
     }
     std::vector<FittedLayer> layers;
-    FloatNetwork network{{},       int(channels),       mixtures,             int(taps.size()), relative_to_west, clamped_scales,
-                         parities, copied(output_gain), copied(output_offset)};
+    FloatNetwork network{{},
+                         int(channels),
+                         mixtures,
+                         int(taps.size()),
+                         relative_to_west,
+                         clamped_scales,
+                         parities,
+                         copied(output_gain),
+                         copied(output_offset)};
     for (const FittedArrays& one : arrays) {
         layers.push_back(fitted_layer(one, products));
         network.layers.push_back({layers.back().outputs, layers.back().inputs, layers.back().leaky, layers.back().skip});
     }
     check(network, west);
-    const FitSettings settings{products, gain_unit,     penalty,          lowest,     highest,
+    const FitSettings settings{products,      gain_unit,        penalty,     lowest,      highest,
                                smallest_mean, largest_gradient, betas.first, betas.second};
     nb::gil_scoped_release released;
     Canvas canvas(height, width, int(channels), padding_named(padding));
