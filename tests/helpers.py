@@ -44,6 +44,13 @@ TINY = {
 }
 
 
+#: Beside the tiny ones: layers of several vectors, of different widths, the most components, blocks in a row.
+LAYERED = TINY | {
+    "uneven": ModelDescription(widths=(17, 33, 40, 1), mixtures=10),
+    "long residual": ModelDescription(widths=(40,) * 7, residual=True),
+}
+
+
 def shared_directory() -> Path | None:
     """`shared` beside the repository, where it is."""
     directory = ROOT.parent / "shared"

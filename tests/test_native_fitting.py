@@ -16,8 +16,7 @@ from models.context_net import inputs_at
 from models.mixture import bits_coded, mixture_of
 from models.neighbourhood import LEFT, TOP, pad_image
 from models.store import shipped_models
-from tests.helpers import random_frozen, random_image
-from tests.test_native_training import CASES
+from tests.helpers import LAYERED, random_frozen, random_image
 
 KINDS = [] if native.unavailable_reason() else native.extension().gradient_kinds()
 FLOAT_KINDS = [kind for kind in KINDS if kind != "avx512bf16"]
@@ -31,7 +30,7 @@ def whole_machine(monkeypatch):
 
 def case(name: str, products: int = 2, seed: int = 0, height: int = 20, width: int = 23):
     """A model as an AdaptedNet with some numbers, an image for it, and the taps."""
-    description = CASES[name]
+    description = LAYERED[name]
     net = AdaptedNet(random_frozen(description, seed), products, torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
@@ -98,7 +97,7 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
 @pytest.mark.parametrize("rounded", [False, True], ids=["exact", "rounded"])
 @pytest.mark.parametrize("seed", range(3), ids=["smooth", "noise", "extreme"])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", LAYERED)
 def test_the_gradient_is_that_of_autograd(name, kind, seed, rounded):
     net, image, taps = case(name, seed=seed)
     search, places = native_search(net, image, taps, kind), places_in(image, 301)

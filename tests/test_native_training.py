@@ -12,20 +12,12 @@ import torch
 from coders import native
 from coders.native.gradients import BFLOAT16_KINDS, KINDS, NativeBatchBits, gradient_kind
 from models.context_net import ContextNet
-from models.description import ModelDescription
-from tests.helpers import TINY
+from tests.helpers import LAYERED, TINY
 from utils.batch_bits import WIDEST, batch_bits, chosen_batch_bits
 from utils.errors import RequestError
 
 AVAILABLE = [] if native.unavailable_reason() else native.extension().gradient_kinds()
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the native core cannot compute gradients on this machine")
-
-
-#: Beside the tiny ones: layers of several vectors, of different widths, the most components, blocks in a row.
-CASES = TINY | {
-    "uneven": ModelDescription(widths=(17, 33, 40, 1), mixtures=10),
-    "long residual": ModelDescription(widths=(40,) * 7, residual=True),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +27,7 @@ def whole_machine(monkeypatch):
 
 def case(name: str, count: int = 200, seed: int = 0):
     """A network with random weights, contexts around levels, pixels and places."""
-    description = CASES[name]
+    description = LAYERED[name]
     net = ContextNet(description)
     net.reset_parameters(torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(seed + 1)
@@ -61,7 +53,7 @@ def kind(request, monkeypatch):
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("kind", AVAILABLE, indirect=True)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", LAYERED)
 def test_bits_and_gradients_are_those_of_pytorch(name, kind, threads):
     net, sample = case(name)
     bfloat16 = kind in BFLOAT16_KINDS
