@@ -46,7 +46,7 @@ def main() -> int:
         net = AdaptedNet(model, products_for(image.shape[0] * image.shape[1], 1000), torch.Generator().manual_seed(0))
         if kind == "pytorch":
             return TorchSearch(net, image, taps, "cpu")
-        return NativeSearch(kind, net, np.ascontiguousarray(image), taps, threads, LARGEST_GRADIENT, BETAS)
+        return NativeSearch(kind, net, image, taps, threads, LARGEST_GRADIENT, BETAS)
 
     def steps(one: Search) -> None:
         for _ in range(STEPS):

@@ -11,7 +11,7 @@ from models.context_net import ContextNet, integer_inputs
 from models.description import ModelDescription
 from models.mixture import BITS, mixture_of
 
-#: Of layers as wide PyTorch computes about as fast.
+#: Layers of more than this PyTorch computes about as fast, or faster.
 WIDEST = 512
 #: As `batch_bits`.
 BatchBits = Callable[..., torch.Tensor]

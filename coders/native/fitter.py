@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from coders import native
+from coders.native.gradients import architecture
 from models.adaptation import HIGHEST, LOWEST
 from models.adapted_net import GAIN_EXPONENT, SMALLEST_MEAN, AdaptedNet
-from models.neighbourhood import WEST, Tap
+from models.neighbourhood import Tap
 
 
 class NativeSearch:
@@ -31,11 +32,7 @@ class NativeSearch:
             image=np.ascontiguousarray(image),
             padding=description.padding,
             taps=taps,
-            west=description.taps.index(WEST) if WEST in description.taps else 0,
-            mixtures=description.mixtures,
-            relative_to_west=description.reference == "west",
-            clamped_scales=description.scales == "clamped",
-            parities=description.parities,
+            **architecture(description),
             layers=[_layer(net, index) for index in range(len(net.offsets))],
             output_gain=net.output_gain.numpy(),
             output_offset=net.output_offset.numpy(),
@@ -55,6 +52,7 @@ class NativeSearch:
         return self._fitter.step(places.numpy(), learning_rate, rounded)
 
     def finish(self) -> None:
+        """The net has the numbers found."""
         with torch.no_grad():
             for index, numbers in enumerate(self._fitter.numbers()):
                 for ours, theirs in zip(self._net.numbers(index), numbers, strict=True):

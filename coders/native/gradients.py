@@ -39,6 +39,17 @@ def gradient_kind(bfloat16: bool = False) -> str | None:
     return next((kind for kind in kinds if bfloat16 or kind not in BFLOAT16_KINDS), None)
 
 
+def architecture(description: ModelDescription) -> dict[str, int | bool]:
+    """What the extension's classes of gradients are told of a network, beside its taps and layers."""
+    return {
+        "mixtures": description.mixtures,
+        "west": description.taps.index(WEST) if WEST in description.taps else 0,
+        "relative_to_west": description.reference == "west",
+        "clamped_scales": description.scales == "clamped",
+        "parities": description.parities,
+    }
+
+
 class NativeBatchBits:
     """As utils.batch_bits.batch_bits, for networks of one description on a CPU and the loss "coded"."""
 
@@ -75,12 +86,8 @@ class NativeBatchBits:
             self._gradients[kind] = native.extension().BatchGradient(
                 kind=kind,
                 channels=description.channels,
-                mixtures=description.mixtures,
                 taps=len(description.taps),
-                west=description.taps.index(WEST) if WEST in description.taps else 0,
-                relative_to_west=description.reference == "west",
-                clamped_scales=description.scales == "clamped",
-                parities=description.parities,
+                **architecture(description),
                 layers=[(*shape, *roles) for shape, roles in shapes],
                 threads=self._threads,
             )

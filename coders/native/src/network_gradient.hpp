@@ -1,19 +1,11 @@
-// Gradients over an instruction set's primitives: three kinds of product of matrices, all made by one tile.
+// Gradients over an instruction set's primitives: three kinds of product of matrices, all made by the tile of
+// matrix_product.hpp. Forward, its rows are pixels and its vectors outputs; backward, rows are pixels and vectors inputs; for
+// the weights' gradient rows are inputs, vectors outputs, and pixels are what is summed over.
 //
-// A tile is Blocks x Rows sums of 16 numbers, kept in registers: every group of factors loads Blocks vectors and
-// broadcasts Rows numbers. Forward, rows are pixels and vectors outputs; backward, rows are pixels and vectors inputs;
-// for the weights' gradient rows are inputs, vectors outputs, and pixels are what is summed over.
+// Beside what matrix_product.hpp lists an instruction set `Isa` provides
 //
-// An instruction set `Isa` provides
-//
-//     Element, kGroup                     numbers as factors are stored; how many of them are multiplied and added at once
-//     kTileRows, kTileBlocks
-//     Sums                                16 floats
-//     Sums load_sums(p), void store_sums(p, sums), Sums all(value)
-//     Factors load_factors(p)             16 groups
-//     Factor broadcast_factor(p)          one group
-//     Sums multiply_add(sums, factors, factor)
 //     Element element(value)              rounded to nearest, ties to even
+//     Sums load_sums(p), void store_sums(p, sums), Sums all(value)
 //     Sums load_elements(p), void store_elements(p, sums)   16 elements
 //     Sums add(a, b), multiply(a, b), larger(a, b)
 //     Sums leaky_slope(activations, sums) sums, times kLeakySlope where an activation is not above 0
@@ -25,65 +17,10 @@
 
 #include "gradients.hpp"
 #include "inline.hpp"
+#include "matrix_product.hpp"
 #include "mixture_gradient.hpp"
 
 namespace p59 {
-
-template <class Isa>
-struct Product {
-    using Element = typename Isa::Element;
-
-    // Broadcast: from one row, and from one group, to the next. Vectors: from one block of 16, and from one group, to the
-    // next. In elements.
-    const Element* broadcast;
-    size_t broadcast_row, broadcast_group;
-    const Element* vectors;
-    size_t vectors_block, vectors_group;
-    int groups;
-
-    // start(row, block) -> sums; finish(row, block, sums).
-    template <class Start, class Finish>
-    P59_INLINE void run(int rows, int blocks, const Start& start, const Finish& finish) const {
-        int block = 0;
-        for (; block + Isa::kTileBlocks <= blocks; block += Isa::kTileBlocks)
-            rows_of<Isa::kTileBlocks>(rows, block, start, finish);
-        for (; block < blocks; ++block) rows_of<1>(rows, block, start, finish);
-    }
-
-private:
-    static constexpr int kFew = 4;
-
-    template <int Blocks, class Start, class Finish>
-    P59_INLINE void rows_of(int rows, int block, const Start& start, const Finish& finish) const {
-        int row = 0;
-        for (; row + Isa::kTileRows <= rows; row += Isa::kTileRows)
-            tile<Blocks, Isa::kTileRows>(row, block, start, finish);
-        for (; row + kFew <= rows; row += kFew) tile<Blocks, kFew>(row, block, start, finish);
-        for (; row < rows; ++row) tile<Blocks, 1>(row, block, start, finish);
-    }
-
-    template <int Blocks, int Rows, class Start, class Finish>
-    P59_INLINE void tile(int row, int block, const Start& start, const Finish& finish) const {
-        const Element* one = broadcast + row * broadcast_row;
-        const Element* many = vectors + block * vectors_block;
-        typename Isa::Sums sums[Rows][Blocks];
-        unrolled<Rows>([&](auto r) P59_INLINE {
-            unrolled<Blocks>([&](auto b) P59_INLINE { sums[r][b] = start(row + r, block + b); });
-        });
-        for (int group = 0; group < groups; ++group, one += broadcast_group, many += vectors_group) {
-            typename Isa::Factors factors[Blocks];
-            unrolled<Blocks>([&](auto b) P59_INLINE { factors[b] = Isa::load_factors(many + b * vectors_block); });
-            unrolled<Rows>([&](auto r) P59_INLINE {
-                const typename Isa::Factor factor = Isa::broadcast_factor(one + r * broadcast_row);
-                unrolled<Blocks>(
-                    [&](auto b) P59_INLINE { sums[r][b] = Isa::multiply_add(sums[r][b], factors[b], factor); });
-            });
-        }
-        unrolled<Rows>([&](auto r) P59_INLINE {
-            unrolled<Blocks>([&](auto b) P59_INLINE { finish(row + r, block + b, sums[r][b]); });
-        });
-    }
-};
 
 template <class Isa>
 class GradientsOf final : public Gradients {
