@@ -11,7 +11,7 @@ if __name__ == "__main__" and ASKED_TO_STOP is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # an exception amid the imports would be told as their failure
 
 # ruff: noqa: E402
-from utils.config import read_config
+from utils.config import PROGRAM, read_config
 from utils.errors import P59Error, RequestError
 from utils.keys import key_help
 from utils.stopping import Terminated
@@ -27,12 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     0 done, 1 some file failed or what was printed is lost, 2 wrong request, 130 interrupted, 143 ended by SIGTERM.
     """
     parser = argparse.ArgumentParser(
-        prog="main.py",
+        prog=PROGRAM,
         description="Encode, decode, measure, freeze or train, as a JSON configuration says.",
         epilog="configuration keys, each also a key=value override:\n" + key_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", help="JSON file, for example configs/encode_wavefront.json")
+    parser.add_argument("config", help="JSON file; the shipped ones are found by name, for example encode_wavefront")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a key of the file")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -49,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_status
     except OSError as error:
         complain(f"error: {error}; check the paths of the request")
+        return RequestError.exit_status
+    except ModuleNotFoundError as error:
+        complain(f"error: this needs the Python module {error.name}, which is not installed; see docs/python.md")
         return RequestError.exit_status
     except MemoryError:
         complain("error: out of memory; use fewer threads, smaller images, or a machine with more")

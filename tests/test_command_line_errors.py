@@ -270,3 +270,21 @@ def test_an_interrupt_amid_the_imports_ends_without_a_traceback():
         said = starting.stderr.read()
     assert starting.returncode == -signal.SIGINT
     assert "Traceback" not in said
+
+
+def test_a_package_that_is_not_installed_is_named(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    assert run("demo.json", bitstream_path="demo") == 2
+    assert run.err == "error: this needs the Python module skimage, which is not installed; see docs/python.md\n"
+
+
+def test_a_file_here_comes_before_the_shipped_configuration_of_that_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "decode.json").write_text('{"mode": "mine"}')
+    assert command_line.main(["decode.json"]) == 2
+    assert "mode is 'mine'" in capsys.readouterr().err
+    assert command_line.main(["decode"]) == 2
+    assert "bitstream_path" in capsys.readouterr().err
+    assert command_line.main(["demo", "mode=mine"]) == 2
+    assert "mode is 'mine'" in capsys.readouterr().err

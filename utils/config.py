@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from easydict import EasyDict
 
 from utils.errors import RequestError
 from utils.keys import KEYS, OBSOLETE, USED
+
+#: What runs a configuration: the command of the installed package, or the repository's main.py.
+PROGRAM = "python main.py" if __name__ == "utils.config" else "p59"
+#: The configurations that are shipped, which a bare name means.
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 class Notes(list):
@@ -20,9 +26,10 @@ class Notes(list):
 def read_config(path: str, overrides: list[str]) -> tuple[EasyDict, Notes]:
     """The configuration at `path` with `key=value` overrides: every key of KEYS present, defaults filled in.
 
+    A name without a folder that is no file there is that of a shipped configuration, with or without its ending.
     Raises RequestError for a file that is missing or not JSON, an unknown key, or a value that is not allowed.
     """
-    values, notes = _read_json(Path(path)), Notes()
+    values, notes = _read_json(_found(path)), Notes()
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -41,12 +48,19 @@ def read_config(path: str, overrides: list[str]) -> tuple[EasyDict, Notes]:
     return config, notes
 
 
+def _found(path: str) -> Path:
+    shipped = CONFIGS / f"{path.removesuffix('.json')}.json"
+    bare = os.path.basename(path) == path
+    return shipped if bare and not os.path.isfile(path) and shipped.is_file() else Path(path)
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
+        names = ", ".join(sorted(shipped.stem for shipped in CONFIGS.glob("*.json")))
         raise RequestError(
-            f"configuration {str(path)!r} cannot be read ({error.strerror}); give a JSON file"
+            f"configuration {str(path)!r} cannot be read ({error.strerror}); give a JSON file, or one of {names}"
         ) from error
     except (ValueError, RecursionError) as error:
         raise RequestError(f"configuration {str(path)!r} is not valid JSON ({error})") from error
@@ -68,7 +82,7 @@ def _override_value(name: str, text: str) -> Any:
 def _checked(name: str, value: Any) -> Any:
     if name not in KEYS:
         near = difflib.get_close_matches(name, KEYS, 1, 0.5)
-        hint = f"did you mean {near[0]!r}?" if near else "python main.py --help lists the keys"
+        hint = f"did you mean {near[0]!r}?" if near else f"{PROGRAM} --help lists the keys"
         raise RequestError(f"unknown configuration key {name!r}; {hint}")
     key = KEYS[name]
     if value is None:

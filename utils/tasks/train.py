@@ -23,6 +23,7 @@ from models.description import ModelDescription
 from models.specialty import Specialty
 from models.store import EXPERIMENTS
 from utils.batch_bits import chosen_batch_bits
+from utils.config import PROGRAM
 from utils.device_memory import is_out_of_memory
 from utils.distributed import Processes, joined
 from utils.errors import DeviceMemoryError, ModelError, RequestError
@@ -237,8 +238,8 @@ def _conclude(training: Training, complete: bool) -> None:
     whose = " of the network and its rivals together" if training.rivals else ""
     best = training.best
     say(f"done: best validation{whose} {best.valid_bpsp:.4f} bpsp at step {best.step:,}, {experiment.best}")
-    say(f"freeze: python main.py configs/freeze.json exp_name={name} calibration_data=IMAGES/")
+    say(f"freeze: {PROGRAM} freeze exp_name={name} calibration_data=IMAGES/")
     say(
-        f"encode: python main.py configs/encode_{order}.json exp_name={name} checkpoint_file=model_best.safetensors "
+        f"encode: {PROGRAM} encode_{order} exp_name={name} checkpoint_file=model_best.safetensors "
         "test_data=IMAGES/ bitstream_path=ENCODED/"
     )
