@@ -8,10 +8,10 @@ DATA ?= images/
 space := $(subst ,, )
 comma := ,
 
-.PHONY: help setup demo test evaluate tables lint format fuzz fuzz-guided clean
+.PHONY: help setup demo test test-slow evaluate tables lint format fuzz fuzz-guided clean
 
 help:
-	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: .venv/.ready ## install everything into .venv and build the native core
 
@@ -30,6 +30,9 @@ demo: setup ## encode, decode and compare real photographs in all three orders
 
 test: setup ## run the tests
 	$(PYTHON) -m pytest
+
+test-slow: setup ## run the tests that `make test` leaves out for their time
+	$(PYTHON) -m pytest -m slow
 
 evaluate: setup ## compare with other codecs on the folders DATA; fills results/ and the tables of the README
 	$(PYTHON) main.py configs/evaluate.json 'test_data=["$(subst $(space),"$(comma)",$(strip $(DATA)))"]'

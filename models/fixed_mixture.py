@@ -1,6 +1,7 @@
 """Integer mixtures: the frozen network's outputs to integer CDF points. Integers only, one defined result.
 
-Letters: N pixels, C channels, M components. Units of the network's integer outputs (its last layer is frozen to them):
+Letters: N pixels, C channels, M components, K network outputs, X cross terms of a component (C (C - 1) / 2). Units of
+the network's integer outputs (its last layer is frozen to them):
 
     means   1/64 pixel value, relative to the reference        MEAN_BITS
     scales  "exponential": index on the grid sigma = 0.11 * 2**(index/16) pixel values, 0..191
@@ -35,15 +36,14 @@ MEAN_BITS, LOGIT_BITS, CROSS_BITS, WEIGHT_BITS = 6, 8, 12, 12
 CLAMPED_SCALE_BITS = 12
 SCALE_STEPS, SCALE_OCTAVES = 16, 12
 SCALE_COUNT = SCALE_STEPS * SCALE_OCTAVES
-#: sigma of index 0 in pixel values.
-SCALE_MINIMUM = 0.11
 #: Conditional means are clamped to these, in 1/64 pixel value.
 MEAN_LOWEST, MEAN_HIGHEST = -(1 << 15), (1 << 15) + (1 << 14)
 #: Raw means and logits are clamped to +- this, cross terms to +- 32767, before anything is computed with them.
 RAW_LIMIT = 1 << 20
 CROSS_LIMIT = 32767
 #: Normal CDF table: argument z in 1/4096 sigma, one entry every 64, from -5 to 5 sigma.
-Z_BITS, Z_STEP_BITS, Z_LIMIT = 12, 6, 5 << 12
+Z_BITS, Z_STEP_BITS = 12, 6
+Z_LIMIT = 5 << Z_BITS
 #: z = (x * scale_mantissas[index % 16]) >> (Z_SHIFT + index // 16), x in 1/64 pixel value.
 Z_SHIFT = 5
 PHI_ROUND, PHI_SHIFT = 1 << 13, 14

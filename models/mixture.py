@@ -1,7 +1,8 @@
 """The float Gaussian mixture: what the network's outputs mean, and how many bits they cost.
 
 Letters: N pixels, C channels, M components, K outputs. Values and means in pixel units (0..255).
-Source: paper, section 3.2 (mixture and cross terms); departures are those of `ModelDescription.reference`.
+Source: paper, section 3.2 (mixture and cross terms); departures are those of `ModelDescription.reference` (means) and
+`ModelDescription.scales`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from models.description import ModelDescription
 
 #: Smallest standard deviation in pixel units (the published lower bound, 0.11/255 in [0, 1] units).
 SCALE_MINIMUM = 0.11
-#: Largest of the exponential parametrisation: 12 octaves above the smallest, as wide as the integer grid.
+#: Largest of the exponential parametrisation: 12 octaves above the smallest, one step more than the integer grid has.
 SCALE_MAXIMUM = SCALE_MINIMUM * 2**12
-#: Relative parametrisation: mean = west + 0.1 * 255 * output, sigma = 255 * exp(output - 4).
+#: Reference west: mean = west + 0.1 * 255 * output. Exponential scales: sigma = 255 * exp(output - 4).
 MEAN_GAIN = 0.1 * 255
 LOG_SCALE_OFFSET = -4.0
 #: Smallest probability the published loss counts.

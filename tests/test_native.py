@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from coders import codec, native
 from coders.scan import DIAGONAL, LARGEST_SIDE, SCANS, SEQUENTIAL, WAVEFRONT, Scan
+from models import frozen, mixture, neighbourhood
 from models.description import ModelDescription
 from models.frozen import FrozenModel
 from tests.helpers import ROOT, SIZES, TINY, random_frozen, random_image
@@ -315,6 +316,27 @@ def test_missing_extension_is_named(tmp_path):
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "not built here" in result.stdout
     assert "make native" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("place", "name"), [(mixture, "SCALE_MINIMUM"), (neighbourhood, "MID_GREY"), (frozen, "LEAKY_SHIFT")]
+)
+def test_an_extension_of_other_constants_is_refused(monkeypatch, place, name):
+    monkeypatch.setattr(place, name, getattr(place, name) + 1)
+    native.extension.cache_clear()
+    try:
+        assert "built from other sources" in native.unavailable_reason()
+    finally:
+        monkeypatch.undo()
+        native.extension.cache_clear()
+    assert native.unavailable_reason() is None
+
+
+def test_an_image_that_is_not_whole_is_not_given():
+    model, image = random_frozen(TINY["west"]), random_image(3, 4)
+    stream = native.encode_stream(image, model, WAVEFRONT, 1)
+    with pytest.raises(ValueError, match="not whole yet"):
+        native.step_decoder(stream, 3, 4, model, WAVEFRONT).result()
 
 
 def test_torch_path_is_unaffected_by_native_threads():

@@ -38,14 +38,16 @@ def extension() -> ModuleType:
         import p59_native
     except ImportError as error:
         raise ImportError(
-            f"the extension p59_native cannot be imported ({error}); build it with `make native`"
+            f"the extension p59_native cannot be imported ({error}); build it with `make native` in the repository"
         ) from error
     theirs = dict(getattr(p59_native, "constants", {}))
     interface = theirs.pop("INTERFACE", None)
     places = (fixed_mixture, frozen, neighbourhood, scans, mixture, context_net)
-    ours = {name: next((getattr(place, name) for place in places if hasattr(place, name)), None) for name in theirs}
-    if interface != INTERFACE or ours != theirs:
-        raise ImportError("the extension p59_native was built from other sources; build it again with `make native`")
+    ours = {name: {getattr(place, name) for place in places if hasattr(place, name)} for name in theirs}
+    if interface != INTERFACE or ours != {name: {value} for name, value in theirs.items()}:
+        raise ImportError(
+            "the extension p59_native was built from other sources; build it again, as `make native` does"
+        )
     return p59_native
 
 

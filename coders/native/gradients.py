@@ -1,8 +1,6 @@
 """Bits and gradients of batches of contexts in the native core: utils.batch_bits for training on a CPU.
 
 The networks are of float32.
-
-Letters: N contexts, T taps, C channels.
 """
 
 from __future__ import annotations

@@ -42,7 +42,5 @@ benchmark-fitting: setup ## how long a step of fitting takes in the native core 
 benchmark-gpu: setup ## many images at a time on a GPU, and where the time of a step goes; the native path beside it
 	$(PYTHON) -m benchmarks.gpu $(IMAGES)
 
-comma := ,
-
 .PHONY: native native-sanitize native-fuzz-equal native-emulated benchmark-native benchmark-scaling benchmark-fitting \
   benchmark-gpu

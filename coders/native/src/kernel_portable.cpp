@@ -57,7 +57,7 @@ struct Portable {
     }
     static Values leaky(Values values, const Values& coarse) {
         for (int i = 0; i < kBlock; ++i) {
-            const int32_t scaled = (coarse.lane[i] * kLeakyMultiplier + (1 << 14)) >> 15;
+            const int32_t scaled = (coarse.lane[i] * kLeakyMultiplier + (1 << (kLeakyShift - 1))) >> kLeakyShift;
             if (scaled > values.lane[i]) values.lane[i] = int16_t(scaled);
         }
         return values;

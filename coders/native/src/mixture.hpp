@@ -4,6 +4,8 @@
 //
 //     channel 0: means[M] mantissas[M] shifts[M] weights[M]   ...   channel C-1   cross[X][M]   reference[C]
 //
+// of C channels, M components and X = C (C - 1) / 2 cross terms, from K network outputs.
+//
 // Means are before cross terms; those of channel 0, which has none, are clamped already.
 #pragma once
 
@@ -15,7 +17,7 @@
 namespace p59 {
 
 constexpr int kDifferenceBits = 11;  // Tables::normal
-constexpr int kGuessBits = 5, kScaleOctaves = 21;  // Tables::scale_guess
+constexpr int kGuessBits = 5, kGuessOctaves = 21;  // Tables::scale_guess
 
 static inline int32_t clamped(int32_t value, int32_t lowest, int32_t highest) {
     return value < lowest ? lowest : value > highest ? highest : value;
@@ -24,7 +26,7 @@ static inline int32_t clamped(int32_t value, int32_t lowest, int32_t highest) {
 // Index on the grid of a scale in 1/4096 pixel value: how many thresholds are not above it.
 static inline int32_t scale_index(const Tables& tables, int32_t scale) {
     if (scale < 1 << kGuessBits) return 0;
-    if (scale >= 1 << kScaleOctaves) return kScaleCount - 1;
+    if (scale >= 1 << kGuessOctaves) return kScaleCount - 1;
     int octave = 31 - std::countl_zero(uint32_t(scale));
     int step = (scale >> (octave - kGuessBits)) & ((1 << kGuessBits) - 1);
     int32_t guess = tables.scale_guess[octave << kGuessBits | step];

@@ -8,14 +8,6 @@
 
 namespace p59 {
 
-namespace {
-
-void require(bool condition, const char* message) {
-    if (!condition) throw std::invalid_argument(message);
-}
-
-}  // namespace
-
 Layer pack_layer(const int16_t* weights, const int32_t* bias, const uint8_t* shift, int outputs, int inputs, bool leaky,
                  bool skip) {
     require(outputs >= 1 && inputs >= 1 && outputs <= 1 << 16 && inputs <= 1 << 16, "layer: sizes are not in 1..65536");
@@ -64,9 +56,9 @@ Tables pack_tables(std::vector<int32_t> exp2, std::vector<int32_t> mantissas, st
 
     thresholds.push_back(INT32_MAX);
     require(std::is_sorted(thresholds.begin(), thresholds.end()) && thresholds.front() >= 1 << kGuessBits &&
-                thresholds[kScaleCount - 2] < 1 << kScaleOctaves,
+                thresholds[kScaleCount - 2] < 1 << kGuessOctaves,
             "tables: the scale thresholds are out of range");
-    for (int octave = 0; octave < kScaleOctaves; ++octave) {
+    for (int octave = 0; octave < kGuessOctaves; ++octave) {
         for (int step = 0; step < 1 << kGuessBits; ++step) {
             int64_t first = octave < kGuessBits ? 0 : int64_t((1 << kGuessBits) + step) << (octave - kGuessBits);
             int64_t end = octave < kGuessBits ? 1 << kGuessBits

@@ -1,9 +1,10 @@
 // A frozen model as the kernels read it: packed weights, tables, sizes. Built once, then only read.
 //
-// Letters: C channels, M mixture components, K network outputs of one pixel.
+// Letters: C channels.
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
 #include <vector>
 
 #include "buffer.hpp"
@@ -12,6 +13,10 @@
 namespace p59 {
 
 struct Kernel;
+
+inline void require(bool condition, const char* message) {
+    if (!condition) throw std::invalid_argument(message);
+}
 
 // Outputs are worked on in blocks of 16 (one 512-bit or two 256-bit vectors of sums), inputs in pairs (what one 32-bit
 // lane of the multiply-add instructions takes).
@@ -27,6 +32,7 @@ constexpr int kParities = 2;
 // Numbers of models/fixed_mixture.py and models/frozen.py. Fixed here so that the compiler sees them; the Python side
 // compares them with its own before it uses this module.
 constexpr int kLeakyMultiplier = 20992, kLeakyPreshift = 6;
+constexpr int kLeakyShift = 15;  // that of the instructions vpmulhrsw and sqrdmulh
 constexpr int kMeanBits = 6, kLogitBits = 8, kCrossBits = 12, kWeightBits = 12;
 constexpr int kScaleStepBits = 4, kScaleSteps = 1 << kScaleStepBits, kScaleCount = 192;
 constexpr int kMeanLowest = -(1 << 15), kMeanHighest = (1 << 15) + (1 << 14);

@@ -127,6 +127,7 @@ NB_MODULE(p59_native, module) {
     constants["TOP"] = Canvas::kTop;
     constants["BOTTOM"] = Canvas::kBottom;
     constants["LEFT"] = Canvas::kSide;
+    constants["MID_GREY"] = Canvas::kMidGrey;
     constants["LARGEST_SIDE"] = kLargestSide;
     constants["MOST_PIXELS"] = kMostPixels;
     constants["PARITIES"] = kParities;
@@ -148,6 +149,7 @@ NB_MODULE(p59_native, module) {
     constants["TOTAL"] = kTotal;
     constants["LEAKY_MULTIPLIER"] = kLeakyMultiplier;
     constants["LEAKY_PRESHIFT"] = kLeakyPreshift;
+    constants["LEAKY_SHIFT"] = kLeakyShift;
     constants["LEAKY_SLOPE"] = kLeakySlope;
     constants["SCALE_MINIMUM"] = kScaleMinimum;
     constants["SCALE_MAXIMUM"] = kScaleMaximum;

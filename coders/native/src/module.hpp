@@ -30,9 +30,7 @@ constexpr int64_t kLargestSide = 1 << 24, kMostPixels = int64_t(1) << 36;
 constexpr int64_t kLargestDelay = 16;
 constexpr int kMostThreads = 1024;
 
-inline void require(bool condition, const std::string& message) {
-    if (!condition) throw std::invalid_argument(message);
-}
+inline void require(bool condition, const std::string& message) { require(condition, message.c_str()); }
 
 inline const Kernel* kernel_named(const std::string& name) {
     for (const Kernel* kernel : available_kernels())

@@ -128,10 +128,11 @@ std::unique_ptr<Fitter> fitter(const std::string& kind, Array<uint8_t, 3> image,
 
 double step(Fitter& fitter, Array<int64_t, 1> places, float learning_rate, bool rounded) {
     require(places.size() >= 1 && int64_t(places.size()) <= kMostPlaces, "places: must be 1 to 2**24");
-    for (size_t i = 0; i < places.size(); ++i)
-        require(places.data()[i] >= 0 && places.data()[i] < fitter.pixels(), "places: not in the image");
+    // Of its own: without Python's lock another thread could change the array after it is checked.
+    const std::vector<int64_t> checked(places.data(), places.data() + places.size());
+    for (int64_t place : checked) require(place >= 0 && place < fitter.pixels(), "places: not in the image");
     nb::gil_scoped_release released;
-    return fitter.step(places.data(), int64_t(places.size()), learning_rate, rounded);
+    return fitter.step(checked.data(), int64_t(checked.size()), learning_rate, rounded);
 }
 
 nb::object float_array(const std::vector<float>& values, std::vector<size_t> shape) {

@@ -38,6 +38,7 @@ nb::bytes encoded_stream(StepEncoder& encoder) {
 }
 
 nb::object decoded_image(const StepDecoder& decoder) {
+    require(decoder.finished(), "image: not whole yet");
     const size_t height = decoder.height(), width = decoder.width(), channels = decoder.model().channels;
     std::unique_ptr<uint8_t[]> image(new uint8_t[height * width * channels]);
     decoder.copy_to(image.get());

@@ -5,14 +5,6 @@
 
 namespace p59 {
 
-namespace {
-
-void require(bool condition, const char* message) {
-    if (!condition) throw std::invalid_argument(message);
-}
-
-}  // namespace
-
 StepCoder::StepCoder(const Task& task, int lookahead)
     : model_(task.model),
       scan_(task.scan),

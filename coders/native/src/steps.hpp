@@ -2,7 +2,7 @@
 //
 // A turn takes the outputs of the pixels whose contexts were gathered before, codes these pixels, and gathers the next:
 // one step where values are decoded, a block of steps where they are known. Many images take their turns together.
-// Letters: n pixels, I network inputs, K network outputs, C channels.
+// Letters: N or n pixels, I network inputs, K network outputs.
 #pragma once
 
 #include <memory>
