@@ -20,6 +20,7 @@ from coders.recorder import record
 from coders.scan import Scan
 from models.frozen import FrozenModel
 from utils.errors import RequestError
+from utils.torch_threads import torch_threads
 
 #: (image (H, W, C) uint8, model, scan) -> ideal bits of each channel (C,) float64
 Measure = Callable[[np.ndarray, FrozenModel, Scan], np.ndarray]
@@ -90,15 +91,14 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
     cores, reason = Cores(threads), native.unavailable_reason()
     if reason is None:
         return _native_backend(cores, images_at_once)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    in_threads = torch_threads.set_to(threads)  # decorates, too
     return Backend(
         f"PyTorch on {device}",
-        lambda image, model, scan: codec.encode_stream(image, model, scan, device),
-        lambda stream, height, width, model, scan: codec.decode_stream(stream, height, width, model, scan, device),
-        _measure_on_host(threads),
-        _glance_on_host(cores),
-        f"the slow path is in use (PyTorch): {reason}; `make setup` builds the native core",
+        in_threads(lambda image, model, scan: codec.encode_stream(image, model, scan)),
+        in_threads(lambda stream, height, width, model, scan: codec.decode_stream(stream, height, width, model, scan)),
+        in_threads(_measure_on_host(threads)),
+        in_threads(_glance_on_host(cores)),
+        f"the slow path is in use (PyTorch): {reason}",
     )
 
 
@@ -175,7 +175,7 @@ def batched_backend(device: str, threads: int | None, images_at_once: int) -> Ba
         decode,
         lambda image, model, scan: codec.measure_stream(image, model, scan, device),
         _glance_on_host(cores),
-        f"the coder is slow (Python): {reason}; `make setup` builds the native core" if reason else None,
+        f"the coder is slow (Python): {reason}" if reason else None,
         images_at_once,
         room=cores.room,
         stop=stop,

@@ -5,7 +5,7 @@ contexts of the image, against the bits of the image and of the numbers together
 the numbers rounded, as they will be (straight-through gradients, Bengio et al., 2013). The native core does a step
 several times as fast as PyTorch, which does it where the core has no gradients for the processor.
 
-Letters: N contexts, T taps, C channels, O rows and I columns of a layer, R products.
+Letters: N contexts; H, W image size, C channels.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -35,6 +35,7 @@ from models.neighbourhood import LEFT, TOP, Tap, pad_image
 from utils.device_memory import is_out_of_memory
 from utils.errors import DeviceMemoryError, P59Error, StoppedError, reason_of
 from utils.schedule import warmup_cosine
+from utils.torch_threads import torch_threads
 
 #: Contexts of a step; the largest step of a number in its units; steps in which it rises to that.
 CONTEXTS, LEARNING_RATE, WARMUP_STEPS = 2048, 0.3, 30
@@ -54,6 +55,15 @@ FEW_FITTED = 3
 
 #: Several threads that share an image wait for each other's at every step, and a GPU is full with one image.
 _one_at_a_time = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _one_at_a_time
+    _one_at_a_time = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(frozen=True)
@@ -88,9 +98,9 @@ class Fitting:
         The same each time on the same machine and device with the same number of threads.
         Raises StoppedError, and P59Error where the device fails, DeviceMemoryError where its memory does not suffice.
         """
-        threads = 1 if _threads.forked else self.threads
-        alone = nullcontext() if threads == 1 and self._where == "cpu" else _one_at_a_time
-        with alone, _threads.set_to(threads), torch.inference_mode(False), torch.enable_grad():
+        one = self.threads == 1 or (torch_threads.forked and not gradient_kind(bfloat16=True))
+        alone = nullcontext() if one and self._where == "cpu" else _one_at_a_time
+        with alone, torch_threads.set_to(self.threads), torch.inference_mode(False), torch.enable_grad():
             try:
                 with torch.cuda.device(self._where) if self._where.startswith("cuda") else nullcontext():
                     return self._fit(image, model, taps)  # of several GPUs, PyTorch asks what the current one can do
@@ -175,44 +185,6 @@ class TorchSearch:
 
     def finish(self) -> None:
         """The net's numbers are those that were improved."""
-
-
-class _Threads:
-    """How many threads PyTorch computes with: a number each thread has, taken over from whoever set theirs last."""
-
-    def __init__(self) -> None:
-        self._lock, self._users, self._usual = threading.Lock(), 0, 0
-        #: In a process that was forked, PyTorch waits for its threads, which are the parent's.
-        self.forked = False
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._after_fork)
-
-    def _after_fork(self) -> None:
-        global _one_at_a_time
-        self._lock, _one_at_a_time, self.forked = threading.Lock(), threading.Lock(), True
-
-    @contextmanager
-    def set_to(self, count: int | None) -> Iterator[None]:
-        """So many while the block runs, None: as many as usual; afterwards as many as before anyone set them."""
-        with self._lock:
-            if not self._users:
-                self._usual = torch.get_num_threads()
-            self._users, usual = self._users + 1, self._usual
-        _compute_with(usual if count is None else count)
-        try:
-            yield
-        finally:
-            _compute_with(usual)
-            with self._lock:
-                self._users -= 1
-
-
-def _compute_with(count: int) -> None:
-    if torch.get_num_threads() != count:
-        torch.set_num_threads(count)
-
-
-_threads = _Threads()
 
 
 def products_for(pixels: int, steps: int) -> int:

@@ -191,6 +191,20 @@ def test_the_chosen_backend(monkeypatch):
     assert batched_backend("cpu", 1, 7).at_once == 7
 
 
+def test_the_slow_path_leaves_the_callers_number_of_threads(monkeypatch, torch_threads):
+    used = []
+    encode = codec.encode_stream
+    monkeypatch.setattr(native, "unavailable_reason", lambda: "missing")
+    monkeypatch.setattr(codec, "encode_stream", lambda *case: [used.append(torch.get_num_threads()), encode(*case)][1])
+    torch_threads(2)
+    backend = backends.backend_for("cpu", 3)
+    assert backend.note == "the slow path is in use (PyTorch): missing"
+    for _ in range(2):
+        backend.encode(random_image(4, 5), random_frozen(TINY["west"]), SCANS["wavefront"])
+        assert torch.get_num_threads() == 2
+    assert used == [3, 3]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_takes_many_images():
