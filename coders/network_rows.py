@@ -82,9 +82,9 @@ def network_coding(coding: int, data: bytes) -> Coding | None:
     return None if scan is None else Coding(scan, is_adapted, placement)
 
 
-def encode_rows(rows: np.ndarray, network: NetworkCoding, most: int) -> tuple[int, bytes] | None:
-    """(coding, bytes) of rows (H, W, C) uint8; None where there is no model for them, they are too large for one, or
-    `most` bytes cannot do."""
+def encode_rows(rows: np.ndarray, network: NetworkCoding, most: int) -> tuple[int, bytes, FrozenModel] | None:
+    """(coding, bytes, model) of rows (H, W, C) uint8; None where there is no model for them, they are too large for
+    one, or `most` bytes cannot do."""
     if rows.size * LEAST_BITS / 8 + FINGERPRINT_BYTES > most or is_too_large(*rows.shape[:2]):
         return None
     model = network.models(rows)
@@ -95,20 +95,17 @@ def encode_rows(rows: np.ndarray, network: NetworkCoding, most: int) -> tuple[in
         placement = best_placement(model, rows, network.scan, network.backend, network.turn)
     in_phase = model.phases[placement.phase]
     stream = network.backend.encode(turned(rows, placement.orientation), in_phase, network.scan)
-    return _placed(NETWORK + network.scan.code, placement, model.fingerprint[:FINGERPRINT_BYTES] + stream)
+    return *_placed(NETWORK + network.scan.code, placement, model.fingerprint[:FINGERPRINT_BYTES] + stream), model
 
 
 def encode_rows_adapted(
-    rows: np.ndarray, network: NetworkCoding, placement: Placement, size: int
+    rows: np.ndarray, network: NetworkCoding, model: FrozenModel, placement: Placement, size: int
 ) -> tuple[int, bytes] | None:
-    """The same with the model fitted to the rows, which may take more bytes; None where nothing is fitted.
+    """(coding, bytes) with the model fitted to the rows, which may take more bytes; None where nothing is fitted.
 
-    `placement` and `size` are what `encode_rows` found for the rows, and what they take by it.
+    `model` and `placement` are what `encode_rows` found for the rows, `size` the bytes they take by it.
     """
     if network.fit is None or size < WORTH_ADAPTING:
-        return None
-    model = network.models(rows)
-    if model is None:
         return None
     rows, in_phase = turned(rows, placement.orientation), model.phases[placement.phase]
     adaptation = network.fit(rows, in_phase, network.scan.taps(model.description.taps))

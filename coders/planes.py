@@ -84,22 +84,21 @@ def encode_group(
     quick = {form.number: _quick(form) for form in forms if form.number != EXPANDED}
     best = min(quick.values(), key=len)
     drawn = len(best) < DRAWN * group.size
+    models: dict[int, FrozenModel] = {}  # that code the forms, by their numbers
     for kind in (PLAINLY, BY_NETWORK) if drawn else (BY_NETWORK, PLAINLY):
         for form in forms:
             if kind == BY_NETWORK and network and form.for_network and not bilevel:
-                best = _shorter(best, form, encode_rows(form.rows, network, len(best)))
+                if found := encode_rows(form.rows, network, len(best)):
+                    *coded, models[form.number] = found
+                    best = min(best, form.coded(*coded), key=len)
             elif kind == PLAINLY and form.number in quick and len(quick[form.number]) < HOPELESS * len(best):
                 best = min([best, *_thorough(form, len(best))], key=len)
     coding = coding_of(best)
     if network and coding is not None:
         form = next(form for form in forms if form.number == best[0] >> 4)
-        best = _shorter(best, form, encode_rows_adapted(form.rows, network, coding.placement, len(best)))
+        if found := encode_rows_adapted(form.rows, network, models[form.number], coding.placement, len(best)):
+            best = min(best, form.coded(*found), key=len)
     return best
-
-
-def _shorter(best: bytes, form: Form, found: tuple[int, bytes] | None) -> bytes:
-    """`best`, or what was found for a form where that is shorter."""
-    return best if found is None else min(best, form.coded(*found), key=len)
 
 
 def _forms(group: np.ndarray, palette: bytes) -> Iterator[Form]:
