@@ -57,12 +57,12 @@ def main() -> None:
         for model, image in zip(suited, images, strict=True)
     ]
     cases = list(zip(images, best, phases, strict=True))
-    floats = np.array(
-        [
-            image_bits(nets[index].in_phase(phase), image, kinds=("coded",))["coded"].sum() / image.size
-            for image, index, phase in cases
-        ]
-    )
+
+    def float_rate(image, index, phase) -> float:
+        taps = scan.taps(nets[index].description.taps)
+        return image_bits(nets[index].in_phase(phase), image, taps, kinds=("coded",))["coded"].sum() / image.size
+
+    floats = np.array([float_rate(*case) for case in cases])
 
     def row(models, limit, margin) -> list:
         frozen = np.array(
