@@ -1,7 +1,8 @@
 """The one traversal: every order, encoding, decoding and measuring, with PyTorch. The reference for the native core.
 
 Data flows contexts -> frozen network -> integer mixture -> CDF points -> symbol coder. What is done with a symbol is
-the coder passed in: write it, read it, or add up its bits. Letters: H, W image size; C channels; N pixels of a block.
+the coder passed in: write it, read it, or add up its bits. Letters: H, W image size; C channels; N pixels of a
+block, M components of a mixture.
 """
 
 from __future__ import annotations
@@ -160,5 +161,5 @@ def measure_stream(
 
 
 def bits_of_shares(shares: np.ndarray) -> np.ndarray:
-    """Symbols' shares c_high - c_low (H, W, C) of 65536 -> ideal bits of each (H, W, C) float64."""
+    """Symbols' shares c_high - c_low (..., C) of 65536 -> ideal bits of each (..., C) float64."""
     return TOTAL_BITS - np.log2(shares.astype(np.float64))

@@ -28,8 +28,10 @@ byte. Checksums are as their algorithms write them.
 A photograph coded by one network has 43 bytes besides its arithmetic-coded stream, 1 more where it is turned or 2 where
 it has a phase (see coders.network_rows), and 1 more where its planes take 2 MiB or more; that is for 65,536 pixels or
 more, sides of 128 to 16,383 and planes of 16 KiB to 256 MiB. A tiny image coded plainly has 19 or 20 bytes besides its
-rows. A photograph coded by a network that was adapted to it has the adaptation and its length besides. A change of any
-byte that encoding produces is a new version; readers keep reading the old ones.
+rows. A photograph coded by a network that was adapted to it has the adaptation and its length besides. What bytes
+mean does not change within a version: what is new gets numbers (of modes, chunks, forms, codings) that older readers
+refuse. Readers keep reading what older encoders wrote; which of the possible files of an image an encoder writes may
+change.
 """
 
 from __future__ import annotations

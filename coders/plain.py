@@ -22,8 +22,8 @@ RAW, ROWS, DIFFERENCES = 0, 1, 2
 AXES = ((), (1,), (0,), (0, 1))
 METHODS = range(DIFFERENCES + len(AXES))
 
-#: Pillow mode and PNG colour type of rows with C bytes a pixel.
-PNG_KINDS = {1: ("L", 0), 2: ("LA", 4), 3: ("RGB", 2), 4: ("RGBA", 6)}
+#: PNG's colour type of rows with C bytes a pixel.
+PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 LARGEST_DICTIONARY = 1 << 25
 #: More bytes than this are not tried with LZMA: it would take minutes.
 LZMA_LIMIT = 1 << 26
@@ -33,12 +33,12 @@ LZMA_SMALL = 1 << 19
 
 def encode_rows_fast(rows: np.ndarray) -> bytes:
     """(H, W, C) uint8 -> ROWS, by a quick search: about a tenth larger on photographs."""
-    return _deflated_by_pillow(rows, PNG_KINDS[rows.shape[2]][0], compress_level=3)
+    return _deflated_by_pillow(rows, compress_level=3)
 
 
 def encode_rows(rows: np.ndarray) -> bytes:
     """(H, W, C) uint8 -> ROWS, never larger than the image data of Pillow's optimised PNG."""
-    filtered = _deflated_by_pillow(rows, PNG_KINDS[rows.shape[2]][0], optimize=True)
+    filtered = _deflated_by_pillow(rows, optimize=True)
     lines = np.zeros((rows.shape[0], 1 + rows[0].size), np.uint8)
     lines[:, 1:] = rows.reshape(len(rows), -1)
     return min(filtered, zlib.compress(lines, 9), key=len)
@@ -68,7 +68,7 @@ def decode_plain(method: int, data: bytes, shape: tuple[int, int, int]) -> np.nd
     return _decode_differences(data, shape, AXES[method - DIFFERENCES])
 
 
-def _deflated_by_pillow(rows: np.ndarray, mode: str, **options) -> bytes:
+def _deflated_by_pillow(rows: np.ndarray, **options) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(rows if rows.shape[2] > 1 else rows[:, :, 0]).save(buffer, "PNG", **options)
     return image_data(png_chunks(buffer.getvalue()))
@@ -76,7 +76,7 @@ def _deflated_by_pillow(rows: np.ndarray, mode: str, **options) -> bytes:
 
 def _decode_rows(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     height, width, channels = shape
-    chunks = [*image_chunks(width, height, 8, PNG_KINDS[channels][1], data), (b"IEND", b"")]
+    chunks = [*image_chunks(width, height, 8, PNG_COLOUR_TYPES[channels], data), (b"IEND", b"")]
     try:
         with PngImageFile(io.BytesIO(png_file(chunks))) as image:
             return np.asarray(image).reshape(shape)

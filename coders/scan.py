@@ -2,7 +2,7 @@
 
 Every order is time = row_delay * row + column; the pixels of equal time form a step and are coded together (paper,
 section 3.3). A step's symbols stand in the stream channel by channel, each channel's pixels by increasing row; a
-sequential step is one pixel. Letters: H, W image height and width.
+sequential step is one pixel. Letters: H, W image height and width, N pixels.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ from models.adaptation import HIGHEST, LOWEST, MOST_PRODUCTS, Adaptation, LayerA
 from models.description import ModelDescription
 from utils.errors import FormatError
 
-#: 65536 * 2**(-s / 2): by how much frequencies fall from one number to the next.
+#: For spreads s from 1 on 65536 * 2**(-s / 2), by how much frequencies fall from one number to the next. Spread 0 says
+#: that all numbers are 0.
 FALLS = (0, 46341, 32768, 23170, 16384, 11585, 8192, 5793, 4096, 2896, 2048, 1448, 1024, 724, 512, 362)
 SYMBOLS = HIGHEST - LOWEST + 1
 NONE = 0

@@ -3,7 +3,7 @@
 A turn takes the outputs of the pixels whose contexts were gathered before, codes these pixels, and gathers the next
 ones: a step where values are decoded, a block of steps where they are known. Many images take their turns together.
 Compiled code does it where the native core is built; otherwise PyTorch, slowly, with the same bytes.
-Letters: N pixels of all images of a turn, I network inputs, K network outputs.
+Letters: N pixels of all images of a turn, I network inputs, K network outputs; H, W image size, C channels.
 """
 
 from __future__ import annotations

@@ -41,8 +41,6 @@ FACTS = NAMES | {"resolution", "jfif_unit", "jfif_density"}
 LONGEST_KEY = 79
 #: Pillow reads no more of a compressed part of a PNG file.
 LONGEST_INFLATED = 1 << 20
-#: Chunks that Pillow passes over: how colours are to be shown.
-PASSED_OVER = frozenset((b"cICP", b"mDCV", b"cLLI"))
 
 
 def chunks_saying(facts: dict[str, Any], texts: dict[str, str], exif: bytes) -> list[Chunk]:

@@ -2,7 +2,8 @@
 
 Every random choice is a function of the seed and a number: of the piece, or of the step. Nothing else is carried from
 step to step, so that a run that resumes at step t, and each process of a run that several share, sees exactly what an
-unbroken run of one process sees. Letters: N contexts, T taps, C channels; S side of a crop in pixels.
+unbroken run of one process sees. Letters: N contexts, T taps, C channels, B crops;
+H, W image size.
 """
 
 from __future__ import annotations

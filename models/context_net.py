@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from models.description import ModelDescription
-from models.neighbourhood import BOTTOM, LEFT, PARITIES, RIGHT, TOP, WEST, Tap, gather_contexts, parity_signs
+from models.neighbourhood import PARITIES, WEST, Tap, gather_contexts, parity_signs
 
 LEAKY_SLOPE = 0.01
 
@@ -135,30 +135,3 @@ def with_inputs_of(net: ContextNet, other: ModelDescription) -> ContextNet:
     state["layers.0.weight"] = torch.cat(columns, 1)
     result.load_state_dict(state)
     return result
-
-
-def dense_outputs(net: ContextNet, image: torch.Tensor) -> torch.Tensor:
-    """The same network as a masked convolution and 1x1 convolutions, for whole images at once.
-
-    image (B, C, H, W), values 0..255 -> outputs (B, K, H, W). Only for reference "none" with zero padding, where the
-    first layer is a convolution; this is the form the paper draws (its figure 2).
-    """
-    description = net.description
-    if description.reference != "none" or description.padding != "zero" or description.parities:
-        raise ValueError("a masked convolution needs reference 'none', padding 'zero' and no parities")
-    first = net.layers[0].weight
-    kernel = first.new_zeros(first.shape[0], description.channels, TOP + 1 + BOTTOM, LEFT + 1 + RIGHT)
-    for index, (row, column) in enumerate(description.taps):
-        taps = slice(index * description.channels, (index + 1) * description.channels)
-        kernel[:, :, TOP + row, LEFT + column] = first[:, taps]
-    x = torch.nn.functional.pad(image.to(first.dtype) / 255, (LEFT, RIGHT, TOP, BOTTOM))
-    entered = x
-    for index, (layer, (leaky, skip)) in enumerate(zip(net.layers, description.layer_roles, strict=True)):
-        weight = kernel if index == 0 else layer.weight[:, :, None, None]
-        y = torch.nn.functional.conv2d(x, weight, layer.bias)
-        if leaky:
-            y = net.activation(y)
-        if skip:
-            y = y + entered
-        entered, x = x, y
-    return x

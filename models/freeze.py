@@ -1,9 +1,11 @@
 """Freezing: a trained float network becomes an integer one.
 
-Every channel of every hidden layer gets its own scale, chosen from the range seen on calibration images; the scales
-are folded into the next layer's weights, whose rows then use as many bits as int16 and the 32-bit bound allow. The
-last layer is scaled to the units of models.fixed_mixture. models.rounding rounds. Floats are used here and nowhere
+Every row (output) of every hidden layer gets its own scale, chosen from the range seen on calibration images; the
+scales are folded into the next layer's weights, whose rows then use as many bits as int16 and the 32-bit bound allow.
+The last layer is scaled to the units of models.fixed_mixture. models.rounding rounds. Floats are used here and nowhere
 later: the result is the integer model itself, and what reads a file is always that.
+
+Letters: N contexts, K rows and I inputs of a layer; H, W image size, C channels.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from models.neighbourhood import pad_image
 from models.rounding import ENOUGH, remaining_bias, rounded_rows
 from utils.errors import ModelError
 
-#: Hidden activations are integers of magnitude up to this. Together with MARGIN it was chosen by measuring the loss
+#: Hidden activations are integers of magnitude up to this. Together with MARGINS it was chosen by measuring the loss
 #: of rate on validation images (benchmarks/freezing.py).
 ACTIVATION_LIMIT = 32767
 #: Activations may exceed the largest one seen in calibration by this factor before they saturate: the first where few
@@ -128,7 +130,7 @@ def unit_ranges(net: ContextNet, images: list[np.ndarray], limit: int) -> list[n
 
 
 def _sample(image: np.ndarray, description: ModelDescription, most: int) -> torch.Tensor:
-    """Inputs (N, I) int16 of contexts anywhere in an image, at most CONTEXTS_PER_IMAGE; of the same ones the first."""
+    """Inputs (N, I) int16 of contexts anywhere in an image: the first `most` of those drawn, always the same."""
     height, width = image.shape[:2]
     padded = torch.from_numpy(pad_image(image, description.padding))
     positions = np.random.default_rng(0).integers(0, height * width, _contexts(image))
@@ -137,7 +139,7 @@ def _sample(image: np.ndarray, description: ModelDescription, most: int) -> torc
 
 
 def _tie_residual_scales(ranges: list[np.ndarray], description: ModelDescription) -> list[np.ndarray]:
-    """Layers that are added to each other share one scale per channel: the largest of their ranges."""
+    """Layers that are added to each other share one scale per row: the largest of their ranges."""
     if not description.residual:
         return ranges
     stream = np.max(ranges[0::2], 0)

@@ -18,7 +18,8 @@ CAUSAL_TAPS: tuple[Tap, ...] = (
     (0, -2), (0, -1),
 )  # fmt: skip
 
-#: Pixels that the diagonal order knows, nearly all within reach: none of the north-east, but some of the next row.
+#: Pixels that the diagonal order knows, nearly all within reach: none on its own diagonal or a later one, such as
+#: (-1, 1), but some of the next row.
 DIAGONAL_TAPS: tuple[Tap, ...] = (
     (-3, -2), (-3, -1), (-3, 0), (-3, 1), (-3, 2),
     (-2, -3), (-2, -2), (-2, -1), (-2, 0), (-2, 1),

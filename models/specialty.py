@@ -2,7 +2,7 @@
 
 One network for all photographs is a compromise; several, each trained on what it codes better than the others do, need
 none. That is k-means with code lengths as distances: images are assigned to networks, then networks are trained on what
-is theirs, some times over. Letters: S networks, H, W image height and width, C channels.
+is theirs, some times over. Letters: H, W image height and width, C channels.
 """
 
 from __future__ import annotations
