@@ -16,7 +16,7 @@ import pytest
 from coders import native
 from datasets.pictures import read_picture
 from tests.command_line_cases import encoded, files_in, load, photograph, run, save
-from utils.tasks import encode
+from utils.tasks import encode, names
 from utils.tasks.files import Results, conclude
 from utils.tasks.report import timing_row
 
@@ -265,21 +265,21 @@ def test_a_directory_that_may_not_be_written_ends_the_run_where_all_outputs_need
 
 def test_names_that_differ_in_case_only(monkeypatch):
     """Each has an output of its own, whatever the order, and finding it takes as long for the last as for the first."""
-    calls, key = [], encode._key
-    monkeypatch.setattr(encode, "_key", lambda path: calls.append(path) or key(path))
-    names = [*product(*zip("ABCDEFG", "abcdefg", strict=True))]
-    files = [Path("in", "".join(letters) + ".png") for letters in names]
-    outputs = encode.output_paths(files, "in", Path("out"), ".p59")
+    calls, key = [], names._key
+    monkeypatch.setattr(names, "_key", lambda path: calls.append(path) or key(path))
+    letters_of = [*product(*zip("ABCDEFG", "abcdefg", strict=True))]
+    files = [Path("in", "".join(letters) + ".png") for letters in letters_of]
+    outputs = names.output_paths(files, "in", Path("out"), ".p59")
     assert [path.name for path in outputs[:3]] == ["ABCDEFG.png.p59", "ABCDEFg.png~2.p59", "ABCDEfG.png~3.p59"]
-    assert encode.output_paths(files[::-1], "in", Path("out"), ".p59") == outputs[::-1]
+    assert names.output_paths(files[::-1], "in", Path("out"), ".p59") == outputs[::-1]
     assert len({str(path).casefold() for path in outputs}) == len(files) == 128
     assert len(calls) <= 2 * 12 * len(files)
-    assert len(encode.numbered(files, outputs)) == 1, "not a line for each of so many"
+    assert len(names.numbered(files, outputs)) == 1, "not a line for each of so many"
 
 
 def test_sub_folders_are_those_below_the_first_directory_of_a_list():
     files = [Path("in/deep/a.png"), Path("c.png"), Path("/elsewhere/b.png")]
-    outputs = encode.output_paths(files, ["/elsewhere", "in", "in/deep", "c.png"], Path("out"), ".p59")
+    outputs = names.output_paths(files, ["/elsewhere", "in", "in/deep", "c.png"], Path("out"), ".p59")
     assert outputs == [Path("out/deep/a.p59"), Path("out/c.p59"), Path("out/b.p59")]
 
 

@@ -26,8 +26,8 @@ from utils.analysis import (
 )
 from utils.errors import P59Error
 from utils.files import write_whole
-from utils.tasks.encode import output_paths
 from utils.tasks.models import ModelChoice
+from utils.tasks.names import output_paths
 from utils.tasks.report import complain, say, table
 
 #: Regions listed at each end.

@@ -19,9 +19,10 @@ from utils.errors import FormatError, InputError, P59Error, RequestError
 from utils.files import check_output, write_whole
 from utils.png_chunks import SIGNATURE
 from utils.search import files_below
-from utils.tasks.encode import ENDING, begins_as, coding_of, names_file, numbered, output_paths
+from utils.tasks.encode import ENDING, begins_as, coding_of
 from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
+from utils.tasks.names import names_file, numbered, output_paths
 from utils.tasks.report import say
 
 
