@@ -18,13 +18,14 @@ from utils.stopping import Terminated
 from utils.tasks.choose import task_of
 from utils.tasks.report import all_said, complain, say
 
-INTERRUPTED, TERMINATED = 130, 143
+INTERRUPTED, SIGNALLED = 130, 128
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one configuration; returns the exit status.
 
-    0 done, 1 some file failed or what was printed is lost, 2 wrong request, 130 interrupted, 143 ended by SIGTERM.
+    0 done, 1 some file failed or what was printed is lost, 2 wrong request, 130 interrupted, 128 + a signal's number:
+    ended by SIGTERM or SIGHUP.
     """
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         return RequestError.exit_status
     except KeyboardInterrupt as interrupt:
         complain("interrupted; files that are there are complete")
-        return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+        return SIGNALLED + interrupt.number if isinstance(interrupt, Terminated) else INTERRUPTED
 
 
 if __name__ == "__main__":

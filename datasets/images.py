@@ -39,9 +39,8 @@ def find_images(sources: str | list[str]) -> list[Path]:
         if path.is_dir():
             inside = files_below(path, IMAGE_ENDINGS)
             if not inside:
-                raise InputError(
-                    f"no image in directory {str(path)!r}; known endings: {' '.join(sorted(IMAGE_ENDINGS))}"
-                )
+                reasons = "; ".join((f"no image in directory {str(path)!r}", *left_out(source)))
+                raise InputError(f"{reasons}; known endings: {' '.join(sorted(IMAGE_ENDINGS))}")
             found += inside
         elif path.is_file():
             found.append(path)

@@ -36,7 +36,7 @@ def test_skip_existing(run, tmp_path):
     assert (tmp_path / "restored/b.png").read_bytes() == b"mine"
     (tmp_path / "restored/b.png").unlink()
     assert run("decode.json", bitstream_path="out", output_path="restored", skip_existing="true") == 0
-    assert "1 outputs exist and were left as they are, not compared with their inputs" in run.out
+    assert "1 outputs exist and were left as they are" in run.out
 
 
 def nothing_of(data: bytes) -> bytes:
@@ -173,15 +173,23 @@ def test_a_device_is_not_read_for_what_it_might_hold(run, tmp_path, config, requ
     run.says_once("'/dev/full'", "it is no file but a device", "choose another path")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="makes pipes and links")
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
 def test_a_link_to_a_file_is_an_output_like_a_file(run, tmp_path):
+    """It stays a link. One to nothing may be to a disk that is not there: it is not replaced."""
+    request = {"test_data": "a.png", "bitstream_path": "out/"}
     save(tmp_path / "a.png", photograph(16, 16))
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.p59").symlink_to("elsewhere.p59")
-    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out") == 0
+    for how in ({}, {"overwrite": "true"}, {"skip_existing": "true"}):
+        assert run("encode_wavefront.json", **request, **how) == 1
+        run.says_once("'out/a.p59': it is a link to nothing; remove it")
+    assert files_in(tmp_path / "out") == []
+    (tmp_path / "out/a.p59").unlink()
+    assert run("encode_wavefront.json", **request) == 0
     (tmp_path / "out/a.p59").rename(tmp_path / "out/elsewhere.p59")
     (tmp_path / "out/a.p59").symlink_to("elsewhere.p59")
-    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out") == 0
+    assert run("encode_wavefront.json", **request) == 0
+    assert (tmp_path / "out/a.p59").is_symlink()
 
 
 def test_profiles_compressed_otherwise_are_the_same(run, tmp_path):
@@ -198,3 +206,128 @@ def test_profiles_compressed_otherwise_are_the_same(run, tmp_path):
     (tmp_path / "out/a.p59").write_bytes(replace(container, chunks=chunks).to_bytes())
     for _ in range(2):
         assert run("decode.json", bitstream_path="out", output_path="restored") == 0
+
+
+@pytest.mark.parametrize("order", ["wavefront", "diagonal"])
+def test_what_another_process_makes_meanwhile_is_not_replaced(run, tmp_path, monkeypatch, order):
+    """Two folders whose images have the same names, encoded into one at the same time, and decoded into one."""
+    for folder, seed in (("trip1", 0), ("trip2", 1)):
+        save(tmp_path / folder / "a.png", photograph(40, 48, seed))
+        assert run(f"encode_{order}.json", test_data=folder, bitstream_path=f"coded/{folder}") == 0
+    files = {name: (tmp_path / f"coded/{name}/a.p59").read_bytes() for name in ("trip1", "trip2")}
+    coded, restored = encode.encode_picture, decode.png_of
+
+    def meanwhile(done, name, data):
+        def other(*case):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(data)
+            return done(*case)
+
+        return other
+
+    monkeypatch.setattr(encode, "encode_picture", meanwhile(coded, "out/a.p59", files["trip1"]))
+    assert run(f"encode_{order}.json", test_data="trip2", bitstream_path="out") == 1
+    run.says_once("trip2/a.png", "does not hold this image")
+    assert (tmp_path / "out/a.p59").read_bytes() == files["trip1"]
+    (tmp_path / "out/a.p59").unlink()
+    assert run(f"encode_{order}.json", test_data="trip1", bitstream_path="out") == 0, "the same image"
+    assert files_in(tmp_path / "out") == ["a.p59"]
+
+    first = (tmp_path / "trip1/a.png").read_bytes()
+    monkeypatch.setattr(decode, "png_of", meanwhile(restored, "back/a.png", first))
+    assert run("decode.json", bitstream_path="coded/trip2", output_path="back") == 1
+    run.says_once("a.p59", "another picture")
+    assert (tmp_path / "back/a.png").read_bytes() == first
+    (tmp_path / "back/a.png").unlink()
+    assert run("decode.json", bitstream_path="coded/trip1", output_path="back") == 0, "the same image"
+    assert files_in(tmp_path / "back") == ["a.png"]
+
+
+def test_of_two_files_of_an_image_the_smaller_stays(run, tmp_path):
+    save(tmp_path / "a.png", photograph(120, 160))
+    request = {"test_data": "a.png", "bitstream_path": "out/"}
+    assert run("encode_diagonal.json", **request) == 0
+    larger = (tmp_path / "out/a.p59").read_bytes()
+    assert run("encode_wavefront.json", **request) == 0
+    smaller = (tmp_path / "out/a.p59").read_bytes()
+    assert len(smaller) < len(larger)
+    assert run("encode_diagonal.json", **request) == 0
+    assert "out/a.p59 holds this image in fewer bytes and stays; overwrite=true replaces it" in run.out
+    assert (tmp_path / "out/a.p59").read_bytes() == smaller
+    row = next(line for line in run.out.splitlines() if line.startswith("out/a.p59 ") and "holds" not in line)
+    assert f"{len(smaller):,}" in row
+    assert "wavefront" in row
+    assert run("encode_diagonal.json", **request, overwrite="true") == 0
+    assert (tmp_path / "out/a.p59").read_bytes() == larger
+
+
+def older(path: Path, seconds: float = 100) -> None:
+    stamp = path.stat().st_mtime - seconds
+    os.utime(path, (stamp, stamp))
+
+
+def test_outputs_that_may_be_anothers_are_not_skipped_unseen(run, tmp_path):
+    """Names that depend on what else is there; an input that is newer than its output."""
+    request = {"bitstream_path": "out", "skip_existing": "true"}
+    for folder, seed in (("y", 1), ("z", 2)):
+        older(save(tmp_path / folder / "a.png", photograph(40, 48, seed)))
+    assert run("encode_wavefront.json", test_data='["y", "z"]', **request) == 0
+    assert files_in(tmp_path / "out") == ["a.png.p59", "a.png~2.p59"]
+    assert run("encode_wavefront.json", test_data='["y", "z"]', **request) == 0
+    assert "2 outputs exist and were left as they are" in run.out
+    older(save(tmp_path / "x/a.png", photograph(40, 48, 0)))
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert run("encode_wavefront.json", test_data='["x", "y", "z"]', **request) == 1
+    assert run.err.count("does not hold this image") == 2, "x is not encoded, and that is said"
+    assert all(path.read_bytes() == data for path, data in before.items())
+
+    older(save(tmp_path / "scan.png", photograph(40, 48)))
+    assert run("encode_wavefront.json", test_data="scan.png", bitstream_path="scans/") == 0
+    for seed, status in ((1, 1), (0, 0)):
+        save(tmp_path / "scan.png", photograph(40, 48, seed))
+        os.utime(tmp_path / "scan.png", (2e9, 2e9))
+        request = {"test_data": "scan.png", "bitstream_path": "scans/", "skip_existing": "true"}
+        assert run("encode_wavefront.json", **request) == status
+        assert run.err.count("scan.png: 'scans/scan.p59' exists and does not hold this image") == status
+    assert "1 outputs exist and were left as they are" in run.out
+
+
+def test_restored_images_that_may_be_anothers_are_not_skipped_unseen(run, tmp_path):
+    save(tmp_path / "a.png", photograph(40, 48))
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out/") == 0
+    other = save(tmp_path / "back/a.png", photograph(40, 48, 1)).read_bytes()
+    older(tmp_path / "back/a.png")
+    assert run("decode.json", bitstream_path="out", output_path="back", skip_existing="true") == 1
+    run.says_once("a.p59", "another picture")
+    assert (tmp_path / "back/a.png").read_bytes() == other, "it is whole, though it begins as a PNG file does"
+
+
+def test_zeros_are_a_damaged_file(run, tmp_path):
+    """What some file systems leave after power was cut."""
+    save(tmp_path / "a.png", photograph(16, 16))
+    for config, request, output in (
+        ("encode_wavefront.json", {"test_data": "a.png", "bitstream_path": "out/"}, "out/a.p59"),
+        ("decode.json", {"bitstream_path": "out", "output_path": "back/"}, "back/a.png"),
+    ):
+        assert run(config, **request) == 0
+        whole = (tmp_path / output).read_bytes()
+        (tmp_path / output).write_bytes(bytes(len(whole)))
+        assert run(config, **request) == 1
+        assert run(config, **request, skip_existing="true") == 0
+        assert (tmp_path / output).read_bytes() == whole
+
+
+def test_an_output_that_cannot_be_read_is_not_said_to_be_another(run, tmp_path, monkeypatch):
+    save(tmp_path / "a.png", photograph(16, 16))
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out/") == 0
+    read = Path.read_bytes
+
+    def refused(path):
+        if path.name == "a.p59":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    for how in ({}, {"skip_existing": "true"}):
+        assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out/", **how) == 1
+        run.says_once("a.png: Permission denied ('out/a.p59')")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import tempfile
 import time
 from itertools import product
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from coders import native
 from datasets.pictures import read_picture
 from tests.command_line_cases import encoded, files_in, load, photograph, run, save
+from utils.files import TakenError, write_new
 from utils.tasks import encode, names
 from utils.tasks.files import Results, conclude
 from utils.tasks.report import timing_row
@@ -134,21 +134,41 @@ def test_what_was_done_behind_a_file_that_was_not_is_shown(run, tmp_path, monkey
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_being_terminated_shows_what_was_done(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_being_terminated_shows_what_was_done(run, tmp_path, monkeypatch, name, status):
+    number = getattr(signal, name)
     for name in ("a.png", "b.png"):
         save(tmp_path / "photos" / name, photograph(16, 16))
 
     def terminated(path, limit):
         if path.name == "b.png":
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return read_picture(path, limit)
 
     monkeypatch.setattr("utils.tasks.encode.read_picture", terminated)
-    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out", images_at_once=1) == 143
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out", images_at_once=1) == status
     assert "out/a.p59" in run.out
     run.says_once("interrupted")
     assert files_in(tmp_path / "out") == ["a.p59"]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_a_hangup_that_is_ignored_stays_so(run, tmp_path, monkeypatch):
+    """As under nohup."""
+    save(tmp_path / "a.png", photograph(16, 16))
+
+    def hung_up(path, limit):
+        os.kill(os.getpid(), signal.SIGHUP)
+        return read_picture(path, limit)
+
+    monkeypatch.setattr("utils.tasks.encode.read_picture", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out/") == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert files_in(tmp_path / "out") == ["a.p59"]
 
 
 def test_a_file_needs_the_ending_that_a_directory_is_searched_for(run, tmp_path):
@@ -180,6 +200,45 @@ def test_nothing_half_written_is_left(run, tmp_path, monkeypatch):
             patch.setattr(os, "fsync", fail)
             assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out") == status
         assert files_in(tmp_path) == ["a.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="the system has no files without names")
+def test_a_file_has_no_name_before_it_is_whole(run, tmp_path, monkeypatch):
+    """So that a process that is killed while it writes leaves nothing."""
+    try:
+        os.close(os.open(tmp_path, os.O_TMPFILE | os.O_WRONLY))
+    except OSError:
+        pytest.skip("the file system has no files without names")
+    save(tmp_path / "a.png", photograph(16, 16))
+    seen, flush = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(files_in(tmp_path / "out")) or flush(handle))
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out") == 0
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out", overwrite="true") == 0
+    assert seen == [[], ["a.p59"]]
+
+
+@pytest.mark.parametrize("missing", ["O_TMPFILE", "link"])
+def test_file_systems_that_can_do_less(run, tmp_path, monkeypatch, missing):
+    def refused(*_, **__):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if missing == "link":
+        monkeypatch.setattr(os, "link", refused)
+    else:
+        monkeypatch.delattr(os, missing, raising=False)
+    save(tmp_path / "a.png", photograph(16, 16))
+    save(tmp_path / "other/a.png", photograph(16, 16, 1))
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out") == 0
+    assert files_in(tmp_path / "out") == ["a.p59"]
+    data = (tmp_path / "out/a.p59").read_bytes()
+    assert run("encode_wavefront.json", test_data="other", bitstream_path="out") == 1
+    assert (tmp_path / "out/a.p59").read_bytes() == data
+    with pytest.raises(TakenError):
+        write_new(tmp_path / "out/a.p59", b"other")
+    assert files_in(tmp_path / "out") == ["a.p59"]
+    assert (tmp_path / "out/a.p59").read_bytes() == data
+    assert run("decode.json", bitstream_path="out", output_path="back") == 0
+    np.testing.assert_array_equal(load(tmp_path / "back/a.png"), photograph(16, 16))
 
 
 @pytest.mark.parametrize("name", ["ü" * 120, "写" * 80, "a" * 250, "with space and 'quotes'", "-dash", ".hidden"])
@@ -226,7 +285,7 @@ def test_a_disk_that_cannot_be_written_ends_the_run(run, tmp_path, monkeypatch, 
 
     monkeypatch.setattr(os, "fsync", refused)
     assert run("encode_wavefront.json", test_data="photos", bitstream_path="out", images_at_once=1) == 1
-    run.says_once("photos/1.png: ", os.strerror(number), remedy, "the run ends here", "skip_existing=true")
+    run.says_once("photos/1.png: ", os.strerror(number), remedy, "the run ends here, 2 files were not tried")
     assert files_in(tmp_path / "out") == ["0.p59"]
     assert len(written) == 2
 
@@ -247,15 +306,20 @@ def test_a_directory_that_may_not_be_written_ends_the_run_where_all_outputs_need
         save(tmp_path / "photos" / name, photograph(16, 16))
     for folder in made:
         (tmp_path / folder).mkdir()
-    read, mkdir, mkstemp = [], Path.mkdir, tempfile.mkstemp
+    read, mkdir, open_ = [], Path.mkdir, os.open
 
     def refuse(path):
         if path.absolute().parent == tmp_path / place:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
+    def opened(path, flags, *mode, **where):
+        if flags & os.O_WRONLY:
+            refuse(path / "nameless" if os.path.isdir(path) else path)
+        return open_(path, flags, *mode, **where)
+
     monkeypatch.setattr(encode, "read_picture", lambda path, limit: read.append(path) or read_picture(path, limit))
     monkeypatch.setattr(Path, "mkdir", lambda path, **how: refuse(path) or mkdir(path, **how))
-    monkeypatch.setattr(tempfile, "mkstemp", lambda **how: refuse(how["dir"] / "x.part") or mkstemp(**how))
+    monkeypatch.setattr(os, "open", opened)
     assert run("encode_wavefront.json", test_data="photos", bitstream_path="out", images_at_once=1) == 1
     assert [str(path.relative_to("photos")) for path in read] == tried
     assert ("the run ends here" in run.err) == (tried == ["a.png"])

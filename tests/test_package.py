@@ -116,7 +116,7 @@ def test_the_command_finds_the_shipped_configurations(path, tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "decoded/photo.png")), image)
     unknown = command_line("nothing")
     assert unknown.returncode == 2
-    assert "give a JSON file, or one of analyze, decode, " in unknown.stderr
+    assert "give a JSON file, or one of analyze, compare, " in unknown.stderr
 
 
 def test_an_editable_installation_is_refused(source, tmp_path):

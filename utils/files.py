@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
-import tempfile
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
@@ -21,29 +23,85 @@ class UnwritableError(P59Error):
     """A file cannot be written; where the system says so, its error is the cause."""
 
 
+class TakenError(P59Error):
+    """There is a file already where a new one was to be."""
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write `data` beside `path`, then rename: readers see the old file or the new one, never half of it.
 
     Raises UnwritableError where it cannot be written; nothing is left behind.
     """
+    _write(path, data, os.replace)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """The same where there is no file yet, even if another process makes one at the same time.
+
+    Raises TakenError where there is one.
+    """
+    _write(path, data, _put_where_none_is)
+
+
+def _write(path: Path, data: bytes, put: Callable[[Path, Path], None]) -> None:
     check_output(path)
     with _asking:  # before anything is made: while one thread asks, another's folder would be everybody's to write
         mode = 0o666 & ~_umask()
     try:
         _make(path.parent)
-        handle, beside = tempfile.mkstemp(prefix=".p59.", suffix=".part", dir=path.parent)
+        beside = path.parent / f".p59.{secrets.token_hex(8)}.part"
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_beside(beside, data)
             os.chmod(beside, mode)
-            os.replace(beside, path)
+            put(beside, path)
         except BaseException:
-            Path(beside).unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise UnwritableError(f"cannot write {str(path)!r} ({error.strerror}); {remedy_of(error)}") from error
+
+
+def _write_beside(path: Path, data: bytes) -> None:
+    """A new file that, where the system can do so, has no name before it is whole: a killed process leaves nothing."""
+    handle = _nameless(path.parent)
+    if handle is not None:
+        with _filled(handle, data), suppress(OSError):  # without /proc it cannot be named
+            os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
+            return
+    with _filled(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), data):
+        pass
+
+
+def _nameless(directory: Path) -> int | None:
+    """A file without a name, opened for writing; None where the system or the file system has none."""
+    if not hasattr(os, "O_TMPFILE"):
+        return None
+    with suppress(OSError):
+        return os.open(directory, os.O_TMPFILE | os.O_WRONLY, 0o600)
+
+
+@contextmanager
+def _filled(handle: int, data: bytes) -> Iterator[None]:
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        yield
+
+
+def _put_where_none_is(beside: Path, path: Path) -> None:
+    try:
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links: an empty file takes the place
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            os.replace(beside, path)
+        else:
+            beside.unlink()
+    except FileExistsError as error:
+        raise TakenError(f"{str(path)!r} exists; choose another path") from error
 
 
 def check_output(path: Path) -> None:
@@ -54,6 +112,8 @@ def check_output(path: Path) -> None:
         mode = path.stat().st_mode
     except OSError:
         mode = stat.S_IFREG  # there is none, or whoever opens it will say why not
+    if path.is_symlink() and not os.path.exists(path):
+        raise UnwritableError(f"cannot write {str(path)!r}: it is a link to nothing; remove it or choose another path")
     if not stat.S_ISREG(mode):
         what = "a directory" if stat.S_ISDIR(mode) else "no file but a device, pipe or socket"
         raise UnwritableError(f"cannot write {str(path)!r}: it is {what}; choose another path")

@@ -35,7 +35,7 @@ OBSOLETE = {
 #: The names of utils.evaluation.codecs, whose import takes long.
 CODEC_NAMES = "QOI, QOI (Pillow), PNG, JPEG-LS, JPEG 2000, WebP, FLIF, JPEG XL e7, JPEG XL e9, P59"
 
-RUN_MODES = ("demo", "encode", "decode", "measure", "evaluate", "analyze", "tables")
+RUN_MODES = ("demo", "encode", "decode", "compare", "measure", "evaluate", "analyze", "tables")
 
 KEYS: dict[str, Key] = {
     # What to do
@@ -71,9 +71,11 @@ KEYS: dict[str, Key] = {
     "res_con": Key((bool,), False, "residual network"),
     # Images and files
     "test_data": Key(
-        PATHS, None, "images to encode, measure, evaluate, analyze or demonstrate: file, directory or list"
+        PATHS, None, "images to encode, compare, measure, evaluate, analyze or demonstrate: file, directory or list"
     ),
-    "bitstream_path": Key((str,), None, ".p59 files: where to write or what to decode; a directory or one .p59 file"),
+    "bitstream_path": Key(
+        (str,), None, ".p59 files: where to write, what to decode or compare; a directory or one .p59 file"
+    ),
     "output_path": Key(
         (str,),
         None,
@@ -82,9 +84,13 @@ KEYS: dict[str, Key] = {
     ),
     "write_encode_data": Key((str, bool), None, "published name of output_path, used where that is absent"),
     "skip_existing": Key(
-        (bool,), False, "encode, decode: leave whole output files that exist as they are, without comparing"
+        (bool,), False, "encode, decode: leave whole output files that exist as they are, most without comparing"
     ),
-    "overwrite": Key((bool,), False, "encode, decode: replace output files that hold another image"),
+    "overwrite": Key(
+        (bool,),
+        False,
+        "encode, decode: replace output files, also those that hold another image or the same in fewer bytes",
+    ),
     "adapt_steps": Key(
         (int,),
         0,
@@ -232,6 +238,7 @@ _FILES = ("bitstream_path", "skip_existing", "overwrite", "pixel_limit", "H", "W
 USED: dict[str, tuple[str, ...]] = {
     "encode": (*_MODEL, *_CODED, *_FILES, "turn", "verify"),
     "decode": (*_MODEL, *_FILES, "output_path", "write_encode_data"),
+    "compare": (*_MODEL, "test_data", "bitstream_path", "pixel_limit"),
     "measure": (*_MODEL, *_CODED),
     "demo": (*_MODEL, "num_color_channels", "bitstream_path", "test_data", "pixel_limit"),
     "tables": (*_TEST, "results_path", "output_path"),

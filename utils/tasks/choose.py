@@ -16,7 +16,7 @@ from coders.scan import DIAGONAL, SEQUENTIAL, WAVEFRONT, Scan
 from datasets.augmentation import CHANCES
 from utils.config import Notes, listed, required, single, unused
 from utils.errors import RequestError
-from utils.tasks import decode, demo, encode, freeze, measure
+from utils.tasks import compare, decode, demo, encode, freeze, measure
 from utils.tasks.choose_evaluation import analyze_task, evaluate_task, tables_task
 from utils.tasks.choose_training import train_task, validate_task
 from utils.tasks.models import ModelChoice, checkpoint_named
@@ -125,6 +125,19 @@ def _decode(config: EasyDict, notes: Notes) -> Callable[[], int]:
     return partial(decode.run, task)
 
 
+def _compare(config: EasyDict, notes: Notes) -> Callable[[], int]:
+    target = required(config, "bitstream_path", "give the directory of the .p59 files, or one file")
+    task = compare.CompareTask(
+        sources=required(config, "test_data", "give the images: a file, a directory or a list"),
+        target=Path(target).expanduser(),
+        into_directory=is_directory(target),
+        models=models_of(config, must_keep=False),
+        backend=backend_of(config, notes),
+        pixel_limit=config.pixel_limit,
+    )
+    return partial(compare.run, task)
+
+
 def _measure(config: EasyDict, notes: Notes) -> Callable[[], int]:
     task = measure.MeasureTask(
         sources=required(config, "test_data", "give the images to measure: a file, a directory or a list"),
@@ -175,6 +188,7 @@ RUN_MODES = {
     "demo": _demo,
     "encode": _encode,
     "decode": _decode,
+    "compare": _compare,
     "measure": _measure,
     "evaluate": evaluate_task,
     "analyze": _analyze,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,13 +17,13 @@ from datasets.metadata import same_metadata
 from datasets.pictures import read_picture
 from datasets.png import png_of
 from utils.errors import FormatError, InputError, P59Error, RequestError
-from utils.files import check_output, write_whole
+from utils.files import TakenError, check_output, write_new, write_whole
 from utils.png_chunks import SIGNATURE
 from utils.search import files_below
 from utils.tasks.encode import ENDING, begins_as, coding_of
 from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
-from utils.tasks.names import names_file, numbered, output_paths
+from utils.tasks.names import may_be_anothers, names_file, numbered, output_paths
 from utils.tasks.report import say
 
 
@@ -31,8 +32,8 @@ class DecodeTask:
     """Decode `source`, one .p59 file or a directory of them, into `target`: a directory or one file.
 
     `height` and `width`, where given, must be those of every file. An output that exists stays where it is the same
-    picture; another one is replaced only with `overwrite`. With `skip_existing` whole PNG files stay, whatever they
-    show, and damaged ones are replaced.
+    picture; another one is replaced only with `overwrite`. With `skip_existing` whole PNG files stay, and damaged ones
+    are replaced; those that may be of another file are compared with theirs.
     """
 
     source: Path
@@ -64,7 +65,7 @@ def run(task: DecodeTask) -> int:
 
 def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str] | None:
     check_output(output)
-    if task.skip_existing and _is_whole(output):
+    if task.skip_existing and not may_be_anothers(path, output) and _is_whole(output):
         return None
     data = _read(path)
     container = Container.from_bytes(data, task.pixel_limit)
@@ -77,18 +78,32 @@ def _decode_container(
     task: DecodeTask, container: Container, size: int, output: Path
 ) -> tuple[int, int, int, str, str]:
     picture = decode_picture(container, task.models.named, task.backend)
-    if task.overwrite or not output.exists():
-        write_whole(output, png_of(picture))
-    elif task.skip_existing and begins_as(output, SIGNATURE):
-        say(f"{output} is damaged and is decoded anew")
-        write_whole(output, png_of(picture))
-    elif not _holds(output, picture, task.pixel_limit):
-        raise InputError(
-            f"{str(output)!r} exists and is another picture; name another output_path, or replace it with "
-            "overwrite=true"
-        )
+    _put(task, picture, output)
     pixels = container.height * container.width
     return pixels, picture.samples.size, size, *coding_of(container)
+
+
+def _put(task: DecodeTask, picture: Picture, output: Path) -> None:
+    """Writes the picture, unless it is there already, which another process may have done meanwhile.
+
+    Raises InputError where what is there is something else.
+    """
+    if task.overwrite:
+        write_whole(output, png_of(picture))
+        return
+    if not output.exists():
+        with suppress(TakenError):
+            write_new(output, png_of(picture))
+            return
+    if _holds(output, picture, task.pixel_limit):
+        return
+    if not (task.skip_existing and begins_as(output.read_bytes(), SIGNATURE) and not _is_whole(output)):
+        raise InputError(
+            f"{str(output)!r} exists and is another picture, or damaged; name another output_path, or replace it with "
+            "overwrite=true"
+        )
+    say(f"{output} is damaged and is decoded anew")
+    write_whole(output, png_of(picture))
 
 
 def _holds(output: Path, picture: Picture, pixel_limit: int) -> bool:

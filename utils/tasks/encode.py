@@ -20,10 +20,10 @@ from datasets.images import find_images, left_out, pixels_of
 from datasets.metadata import same_metadata
 from datasets.pictures import read_picture
 from utils.errors import FormatError, InputError, LosslessError, RequestError
-from utils.files import check_output, write_whole
+from utils.files import TakenError, check_output, write_new, write_whole
 from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
-from utils.tasks.names import names_file, numbered, output_paths
+from utils.tasks.names import may_be_anothers, names_file, numbered, output_paths
 from utils.tasks.report import say
 
 ENDING = ".p59"
@@ -37,8 +37,8 @@ class EncodeTask:
     """Encode `sources` into `target`: a directory, or one file (see `names_file`); `fit` adapts the network to each.
 
     With `turn` each is coded in the orientation that takes the fewest bits. An output that exists is replaced where it
-    holds the same image and metadata, else only with `overwrite`. With `skip_existing` whole ones stay, whatever they
-    hold, and damaged ones are replaced.
+    holds the same image and metadata in more bytes, else only with `overwrite`. With `skip_existing` whole ones stay,
+    and damaged ones are replaced; those that may be of another input are compared with theirs.
     """
 
     sources: str | list[str]
@@ -76,48 +76,77 @@ def run(task: EncodeTask) -> int:
 
 def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str] | None:
     check_output(output)
-    if task.skip_existing and _container_in(output):
+    if task.skip_existing and not may_be_anothers(path, output) and _is_whole(output):
         return None
     with task.backend.room(pixels_of(path, task.pixel_limit)):
         return _encode_image(task, path, output)
 
 
-def _encode_image(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str]:
+def _encode_image(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str] | None:
     picture = read_picture(path, task.pixel_limit)
-    if output.exists() and not (task.overwrite or _holds(output, picture)):
-        if not (task.skip_existing and begins_as(output, START)):
-            raise InputError(
-                f"{str(output)!r} exists and does not hold this image with these metadata; name another "
-                "bitstream_path, or replace it with overwrite=true"
-            )
-        say(f"{output} is damaged and is encoded anew")
-    data, container = _encoded(picture, task)
+    if output.exists() and not task.overwrite:
+        if _standing(task, picture, output) is None:
+            say(f"{output} is damaged and is encoded anew")
+        elif task.skip_existing:
+            return None
+    data = _put(task, picture, output, _encoded(picture, task))
+    pixels, coding = picture.height * picture.width, coding_of(Container.from_bytes(data, sys.maxsize))
+    return pixels, picture.samples.size, len(data), *coding
+
+
+def _put(task: EncodeTask, picture: Picture, output: Path, data: bytes) -> bytes:
+    """Writes the file, but where one stands that holds the same picture in no more bytes, which another process may
+    have made meanwhile. Returns what is there."""
+    if not task.overwrite:
+        try:
+            write_new(output, data)
+            return data
+        except TakenError:
+            standing = _standing(task, picture, output)
+        if standing is not None and len(standing) <= len(data):
+            if len(standing) < len(data):
+                say(f"{output} holds this image in fewer bytes and stays; overwrite=true replaces it")
+            return standing
     write_whole(output, data)
-    return picture.height * picture.width, picture.samples.size, len(data), *coding_of(container)
+    return data
 
 
-def _holds(output: Path, picture: Picture) -> bool:
-    """Whether a file is a .p59 of the picture: the same in everything, as far as checksums tell."""
-    container = _container_in(output)
-    return (
-        container is not None
-        and container.pixels == picture.checksum
-        and same_metadata(container.metadata, picture.metadata)
+def _standing(task: EncodeTask, picture: Picture, output: Path) -> bytes | None:
+    """The .p59 file of the picture that stands at `output`, or None where it is damaged and is to be replaced.
+
+    Raises InputError where what stands there is not to be replaced.
+    """
+    data = output.read_bytes()
+    try:
+        container = Container.from_bytes(data, sys.maxsize)
+    except FormatError:
+        if task.skip_existing and begins_as(data, START):
+            return None
+    else:
+        if holds(container, picture):
+            return data
+    raise InputError(
+        f"{str(output)!r} exists and does not hold this image with these metadata; name another bitstream_path, or "
+        "replace it with overwrite=true"
     )
 
 
-def _container_in(output: Path) -> Container | None:
-    """A .p59 file, parsed and of any size; None where there is none or it is damaged."""
+def holds(container: Container, picture: Picture) -> bool:
+    """Whether a file is of the picture: the same in everything, as far as checksums tell."""
+    return container.pixels == picture.checksum and same_metadata(container.metadata, picture.metadata)
+
+
+def _is_whole(output: Path) -> bool:
+    """Whether there is a .p59 file, of any size, whose checksum is right; its planes are not decoded."""
     try:
-        return Container.from_bytes(output.read_bytes(), sys.maxsize)
-    except (FormatError, OSError):
-        return None
+        return bool(Container.from_bytes(output.read_bytes(), sys.maxsize))
+    except (FormatError, FileNotFoundError):
+        return False
 
 
-def begins_as(output: Path, start: bytes) -> bool:
-    """Whether a file begins with `start`, or ends before it differs."""
-    with output.open("rb") as file:
-        return start.startswith(file.read(len(start)))
+def begins_as(data: bytes, start: bytes) -> bool:
+    """Whether a damaged file may be what begins with `start`: it does, or ends before it differs, or is zeros."""
+    return start.startswith(data[: len(start)]) or not data.strip(b"\0")
 
 
 def coding_of(container: Container) -> tuple[str, str]:
@@ -130,15 +159,15 @@ def coding_of(container: Container) -> tuple[str, str]:
     return (scan.name if scan else "plain") + (", adapted" if adapted else ""), models
 
 
-def _encoded(picture: Picture, task: EncodeTask) -> tuple[bytes, Container]:
-    """The file, verified where that is asked for, and the same parsed."""
+def _encoded(picture: Picture, task: EncodeTask) -> bytes:
+    """The file, verified where that is asked for."""
     task.models.check(_colours(picture))
     network = partial(task.models.network, task.scan, task.backend)
     data = encode_picture(picture, network, task.scan, task.backend, task.fit, task.turn)
     container = Container.from_bytes(data, task.pixel_limit)
     if task.verify and not same_picture(decode_picture(container, task.models.named, task.backend), picture):
         raise LosslessError("the file just encoded does not decode to the image; report this as a bug")
-    return data, container
+    return data
 
 
 def _colours(picture: Picture) -> int:

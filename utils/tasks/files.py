@@ -37,6 +37,11 @@ class Results:
     skipped: int = 0
     seconds: float = 0.0
 
+    @property
+    def count(self) -> int:
+        """Files of which something became."""
+        return len(self.rows) + len(self.failures) + self.skipped
+
     def take(self, result: list | str | None) -> None:
         """What became of a file: a row, the line of a failure, told at once, or None: it was left as it is."""
         if result is None:
@@ -102,11 +107,14 @@ def run_files(
                 results.take(result)
         except NoOutputError as error:
             take_waiting()
-            results.take(f"{error}; the run ends here, skip_existing=true goes on with what is left")
+            left = len(pairs) - results.count - 1
+            results.take(
+                f"{error}; the run ends here, {left} files were not tried, skip_existing=true goes on with them"
+            )
         except KeyboardInterrupt:
             take_waiting()
             results.seconds = time.perf_counter() - started
-            if results.rows or results.failures or results.skipped:
+            if results.count:
                 conclude(results)
             say("skip_existing=true goes on after the files that are there")
             raise
@@ -177,9 +185,7 @@ def conclude(results: Results) -> int:
     elif not results.failures and not results.skipped:
         say("nothing to do")
     if results.skipped:
-        say(
-            f"{results.skipped} outputs exist and were left as they are, not compared with their inputs (skip_existing)"
-        )
+        say(f"{results.skipped} outputs exist and were left as they are (skip_existing); run_mode compare checks files")
     if results.failures and (rows or results.skipped):  # else their lines are the last ones anyway
         few = results.failures if len(results.failures) <= FEW_FAILURES else []
         say("\n  ".join([f"{len(results.failures)} failed, see above" if not few else f"{len(few)} failed:", *few]))

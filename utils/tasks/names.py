@@ -61,6 +61,12 @@ def _outputs_inside(files: list[Path], sources: str | list[str], target: Path, e
     return [outputs[file] for file in files]
 
 
+def may_be_anothers(path: Path, output: Path) -> bool:
+    """Whether an output that exists may not be that of the input at `path`: its name depends on what else is there, or
+    the input is newer."""
+    return output.exists() and (output.stem != path.stem or path.stat().st_mtime > output.stat().st_mtime)
+
+
 def numbered(files: list[Path], outputs: list[Path]) -> list[str]:
     """For people: the inputs whose outputs are numbered; not each where they are many."""
     pairs = [pair for pair in zip(files, outputs, strict=True) if pair[1].stem.startswith(f"{pair[0].name}~")]

@@ -21,7 +21,7 @@ def say(line: str) -> None:
     if not started().first:
         return
     try:
-        print(line, flush=True)
+        print(line + "\n", end="", flush=True)  # in one piece, whatever other threads print
     except OSError as error:
         _discard(sys.stdout)
         _lost.append(error)
@@ -31,7 +31,7 @@ def say(line: str) -> None:
 def complain(line: str) -> None:
     """One line on standard error, where that can be written."""
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(line + "\n", end="", file=sys.stderr, flush=True)
     except OSError:
         _discard(sys.stderr)
 

@@ -1,0 +1,64 @@
+"""Task: whether .p59 files hold exactly the images that they were made of. Nothing is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from coders.backends import Backend
+from coders.container import PIXEL_LIMIT, Container
+from coders.image_codec import decode_picture
+from coders.picture import same_picture
+from datasets.images import find_images, left_out, pixels_of
+from datasets.pictures import read_picture
+from utils.errors import InputError
+from utils.tasks.encode import ENDING, coding_of, holds
+from utils.tasks.files import conclude, run_files
+from utils.tasks.models import ModelChoice
+from utils.tasks.names import numbered, output_paths
+from utils.tasks.report import say
+
+
+@dataclass(frozen=True)
+class CompareTask:
+    """Compare the images `sources` with the files that encoding them into `target` made: each is decoded, and must give
+    the image's samples and metadata."""
+
+    sources: str | list[str]
+    target: Path
+    models: ModelChoice
+    backend: Backend
+    pixel_limit: int = PIXEL_LIMIT
+    into_directory: bool = False
+
+
+def run(task: CompareTask) -> int:
+    """Compare all images; what is missing, damaged or different is a failure. Returns the exit status."""
+    files = find_images(task.sources)
+    outputs = output_paths(files, task.sources, task.target, ENDING, task.into_directory)
+    if task.backend.note:
+        say(task.backend.note)
+    for line in (*left_out(task.sources), *numbered(files, outputs)):
+        say(line)
+    task.models.given()
+    results = run_files(partial(_compare_file, task), files, outputs, task.backend)
+    status = conclude(results)
+    say(f"{len(results.rows)} of {len(files)} images are held by their files, samples and metadata alike")
+    return status
+
+
+def _compare_file(task: CompareTask, path: Path, output: Path) -> tuple[int, int, int, str, str]:
+    try:
+        data = output.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{str(output)!r} does not exist; encode the image") from error
+    container = Container.from_bytes(data, task.pixel_limit)
+    with task.backend.room(max(pixels_of(path, task.pixel_limit), container.height * container.width)):
+        picture = read_picture(path, task.pixel_limit)
+        if not holds(container, picture):
+            raise InputError(f"{str(output)!r} does not hold this image with these metadata; encode it elsewhere")
+        decoded = decode_picture(container, task.models.named, task.backend)
+        if not same_picture(replace(decoded, metadata=picture.metadata), picture):
+            raise InputError(f"{str(output)!r} holds other samples; encode the image with overwrite=true")
+    return picture.height * picture.width, picture.samples.size, len(data), *coding_of(container)
