@@ -15,7 +15,7 @@ from models.checkpoint import network_of, read_checkpoint, settings_of
 from models.context_net import ContextNet
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import is_model_file, model_to_bytes, read_model
-from utils.errors import ModelError, P59Error
+from utils.errors import ModelError
 from utils.files import write_whole
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -47,14 +47,14 @@ class ChosenModel:
     """A frozen model, where it came from, and the float network it was frozen from where that is at hand.
 
     kept    whether it is the frozen form of a checkpoint that an earlier run left
-    unkept  why the frozen form of a checkpoint, `source`, could not be kept; nothing for others
+    frozen  whether `source` is a checkpoint, whose frozen form is kept nowhere
     """
 
     model: FrozenModel
     source: Path
     net: ContextNet | None = None
     kept: bool = False
-    unkept: str = ""
+    frozen: bool = False
 
     def __str__(self) -> str:
         description = self.model.description
@@ -89,11 +89,11 @@ def _shipped(path: Path) -> ChosenModel:
     return ChosenModel(read_model(path), path)
 
 
-def chosen_model(path: Path, freezer: Callable[[ContextNet, dict], FrozenModel], must_keep: bool = True) -> ChosenModel:
+def chosen_model(path: Path, freezer: Callable[[ContextNet, dict], FrozenModel], keep: bool = True) -> ChosenModel:
     """The model in a file: frozen, or a checkpoint, whose network `freezer` freezes, given the settings of its run.
 
-    The frozen form of a checkpoint is kept in `<checkpoint>.<hash>.safetensors` beside it and used again from there.
-    Raises P59Error where that cannot be written and `must_keep`, as it must for whoever codes files with it.
+    With `keep`, as it must be for whoever codes files with it, the frozen form of a checkpoint is kept beside it in
+    `<checkpoint>.<hash>.safetensors`; it is used again from there. Raises P59Error where that cannot be written.
     """
     try:
         data = path.read_bytes()
@@ -107,12 +107,9 @@ def chosen_model(path: Path, freezer: Callable[[ContextNet, dict], FrozenModel],
     if kept.is_file():
         return ChosenModel(read_model(kept), kept, net, kept=True)
     model = freezer(net, settings_of(payload))
-    try:
-        write_whole(kept, model_to_bytes(model, {"provenance": f"frozen from {path.name}"}))
-    except P59Error as error:
-        if must_keep:
-            raise
-        return ChosenModel(model, path, net, unkept=str(error))
+    if not keep:
+        return ChosenModel(model, path, net, frozen=True)
+    write_whole(kept, model_to_bytes(model, {"provenance": f"frozen from {path.name}"}))
     return ChosenModel(model, kept, net)
 
 

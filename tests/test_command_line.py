@@ -234,9 +234,13 @@ def test_a_kept_frozen_form_and_a_wrong_name_are_named(run, tmp_path):
     checkpoint(tmp_path / "experiments/mine/checkpoints/model_best.pth.tar")
     save(tmp_path / "photos/a.png", photograph())
     use = {"test_data": "photos", "exp_name": "mine"}
-    for times in (0, 1):
-        status = run("measure.json", checkpoint_file="model_best.pth.tar", calibration_data="photos", **use)
-        assert status == 0
+    named = {"checkpoint_file": "model_best.pth.tar", "calibration_data": "photos"}
+    for config, target, times in (
+        ("measure", {}, 0),
+        ("encode_wavefront", {"bitstream_path": "o"}, 0),
+        ("measure", {}, 1),
+    ):
+        assert run(f"{config}.json", **named, **target, **use) == 0
         assert run.out.count("calibration_data is ignored") == times
         assert "is taken" not in run.out
     for given in ({"checkpoint_file": SHIPPED / "rgb.safetensors"}, {}):
@@ -256,17 +260,19 @@ def test_a_kept_frozen_form_and_a_wrong_name_are_named(run, tmp_path):
     run.says_once("rgb_5.safetensors", "does not exist")
 
 
-def test_a_frozen_form_need_not_be_kept_where_no_file_is_coded_with_it(run, tmp_path):
+def test_a_frozen_form_is_kept_only_where_files_are_coded_with_it(run, tmp_path):
     source = checkpoint(tmp_path / "c.pth.tar")
-    frozen_path_of(source, source.read_bytes()).mkdir()  # in its place nothing can be written, whoever asks
     save(tmp_path / "photos/a.png", photograph(12, 12))
     use = {"test_data": "photos", "checkpoint_file": "c.pth.tar", "calibration_data": "photos", "device": "cpu"}
     more = {"codecs": "P59", "results_path": "r.tsv", "timing_sizes": "none", "orders": "wavefront", "num_workers": 0}
     for config in ("measure.json", "analyze.json", "evaluate.json"):
         for _ in range(2):
             assert run(config, output_path="out", **use, **more) == 0
-            assert run.out.count("the frozen form of c.pth.tar is not kept") == 1
+            assert run.out.count("c.pth.tar is frozen for this run only, on calibration_data; ") == 1
     assert "1 measurements were in r.tsv already" in run.out
+    assert files_in(tmp_path)[0] == "c.pth.tar"
+    assert not list(tmp_path.glob("*.safetensors"))
+    frozen_path_of(source, source.read_bytes()).mkdir()  # in its place nothing can be written, whoever asks
     assert run("encode_wavefront.json", bitstream_path="o/", **use) == 1
     assert "cannot write" in run.err
     assert not (tmp_path / "o").exists()

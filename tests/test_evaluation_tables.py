@@ -113,6 +113,43 @@ def test_tables_say_what_the_rows_hold():
     assert [line[0] for line in both.rows][2:] == ["P59 wavefront (old)", "P59 wavefront (new)"]
 
 
+def test_gray_and_colour_networks_are_not_mixed_up():
+    """Each line has its own count and rate."""
+    ours = {"codec": OURS, "order": "wavefront"}
+    colour = row_of(**ours, model="a" * 16 + "x13", channels=3, parameters=58_916, macs=58_368, bpsp=2.5)
+    gray = row_of(**ours, model="b" * 16 + "x8", channels=1, parameters=52_361, macs=51_840, bpsp=3.0, image="g.png")
+    lines = tables_of([colour, replace(gray, data_set="gray"), row_of()])[2].rows
+    assert lines[0][:4] == ("P59 wavefront", "13 x 58,916", "58,368", "2.500")
+    assert lines[1][:4] == ("P59 wavefront, gray", "8 x 52,361", "51,840", "-")
+    assert "n x:" in tables_of([colour])[2].note
+    assert "n x:" not in tables_of([replace(colour, model="a" * 16)])[2].note
+
+
+def test_times_of_several_machines_are_told_apart():
+    timed = {"data_set": "timing 8x8", "height": 8, "width": 8, "decode_seconds": 1.0}
+    one = row_of(**timed, machine="A, 2 cores", encode_seconds=2.0)
+    other = row_of(**timed, machine="B, 4 cores", encode_seconds=4.0)
+    assert one.key != other.key
+    assert row_of(machine="A").key == row_of(machine="B").key, "rates are the same everywhere"
+    table = tables_of([one, other, replace(other, threads=4, encode_seconds=3.0)])[1]
+    assert [line[1:4] for line in table.rows] == [
+        ("cpu (1)", "1", "2.00 / 1.00"),
+        ("cpu (2)", "1", "4.00 / 1.00"),
+        ("cpu (2)", "4", "3.00 / 1.00"),
+    ]
+    assert table.note.endswith("cpu (1): A, 2 cores, cpu (2): B, 4 cores.")
+
+
+def test_times_are_measured_on_each_machine(folder):
+    job = Job(folder / "0.png", "timing 24x20", "0.png", "PNG", size=(24, 20), machine="here")
+    row = run_job(job)
+    assert row.error == ""
+    assert unmeasured([job], [row]) == []
+    assert unmeasured([replace(job, machine="elsewhere")], [row]) == [replace(job, machine="elsewhere")]
+    rate = replace(job, data_set="set", size=None)
+    assert unmeasured([replace(rate, machine="elsewhere")], [run_job(rate)]) == []
+
+
 def test_a_choice_of_models_is_not_taken_for_its_first_one(folder, tmp_path):
     """Evaluated once, with its name in the rows; a model that is listed twice is one; tables keep the choices apart."""
     models = [str(SHIPPED / name) for name in ("rgb.safetensors", "rgb_diagonal.safetensors")]

@@ -270,6 +270,17 @@ def test_settings_say_what_decided_the_whole_run(work):
     assert settings() == checkpoint("run")["settings"]
 
 
+def test_another_number_of_threads_is_said(work, capsys):
+    """Sums are rounded otherwise, so the weights are others."""
+    assert run(CONTEXTS) == 0
+    began = checkpoint("run")["settings"]
+    assert (began["threads"], began["processes"], began["device"]) == (1, 1, "cpu")
+    assert began["pytorch"].startswith(torch.__version__)
+    assert run(CONTEXTS, resume_training=True, max_steps=14, num_threads=2) == 0
+    assert re.search(r"changed since the run began.*: max_steps, threads\n", capsys.readouterr().out)
+    assert checkpoint("run")["settings"]["before"] == [{"until_step": 12, "max_steps": 12, "threads": 1}]
+
+
 def test_another_optimizer_is_refused_and_another_decay_takes_effect(work, capsys):
     assert run(CONTEXTS) == 0
     assert run(CONTEXTS, resume_training=True, max_steps=14, optimizer="soap") == 2

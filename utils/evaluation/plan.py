@@ -17,7 +17,7 @@ from utils.errors import InputError
 from utils.evaluation.codecs import CODECS, OURS
 from utils.evaluation.jobs import Job, names_of_models, pixels_of
 from utils.evaluation.machine import commit_of, machine_of
-from utils.evaluation.rows import TIMING, Row, current, utf8
+from utils.evaluation.rows import TIMING, Row, current, is_timing, utf8
 
 #: At most this many images besides the first make up a larger image to time.
 MOSAIC_IMAGES = 63
@@ -119,7 +119,9 @@ def unmeasured(jobs: Iterable[Job], rows: list[Row]) -> list[Job]:
     waiting = []
     for job in tqdm(jobs, "looking for what is measured", unit="job", leave=False, disable=None):
         names = [names_of(paths) for paths in job.models.values()] or [""]
-        keys = ((job.data_set, job.image, job.codec, job.variant, name, job.device, job.threads) for name in names)
+        machine = job.machine if is_timing(job.data_set) else ""
+        before, behind = (job.data_set, job.image, job.codec, job.variant), (job.device, job.threads, machine)
+        keys = ((*before, name, *behind) for name in names)
         found = {known[key] for key in keys if key in known}
         image = (job.path, job.size)
         if found and image not in pixels:

@@ -70,8 +70,9 @@ class Row:
 
     @property
     def key(self) -> tuple:
-        """What is measured: rows of equal key replace each other."""
-        return (self.data_set, self.image, self.codec, self.order, self.model, self.device, self.threads)
+        """What is measured: rows of equal key replace each other. Times are those of a machine."""
+        machine = self.machine if self.is_timing else ""
+        return (self.data_set, self.image, self.codec, self.order, self.model, self.device, self.threads, machine)
 
     @property
     def ok(self) -> bool:
@@ -93,7 +94,12 @@ class Row:
 
     @property
     def is_timing(self) -> bool:
-        return self.data_set.startswith(f"{TIMING} ")
+        return is_timing(self.data_set)
+
+
+def is_timing(data_set: str) -> bool:
+    """Whether rows of a data set are about times."""
+    return data_set.startswith(f"{TIMING} ")
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
@@ -138,7 +144,8 @@ def current(rows: list[Row]) -> list[Row]:
 
 def _case(row: Row) -> tuple:
     """What is measured, with whatever model."""
-    return (row.data_set, row.image, row.codec, row.order, row.device, row.threads)
+    machine = row.machine if row.is_timing else ""
+    return (row.data_set, row.image, row.codec, row.order, row.device, row.threads, machine)
 
 
 def read_rows(paths: Iterable[Path]) -> list[Row]:

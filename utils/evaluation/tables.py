@@ -157,23 +157,36 @@ def time_table(rows: list[Row]) -> Table:
     """Seconds of encoding and decoding one image of each size, and the largest size's speed."""
     rows = [row for row in rows if row.is_timing and row.ok]
     sizes = sorted({(row.height, row.width) for row in rows}, key=lambda size: size[0] * size[1])
-    lines = []
+    names, lines = _names_of_machines(rows), []
     for codec, group in grouped(rows).items():
-        for device, threads in sorted({(row.device, row.threads) for row in group}):
-            line, speed = [codec, device, str(threads)], NOTHING
+        for where, threads in sorted({(names[row.device, row.machine], row.threads) for row in group}):
+            line, speed = [codec, where, str(threads)], NOTHING
+            own = [row for row in group if (names[row.device, row.machine], row.threads) == (where, threads)]
             for size in sizes:
-                found = [r for r in group if (r.device, r.threads, r.height, r.width) == (device, threads, *size)]
+                found = [row for row in own if (row.height, row.width) == size]
                 line.append(_pair(found[-1].encode_seconds, found[-1].decode_seconds) if found else NOTHING)
                 if found:
                     speed = _speed(found[-1])
             lines.append((*line, speed))
     headers = ("codec", "device", "threads", *(f"{height}x{width}, s" for height, width in sizes), "MP/s")
-    machines = ", ".join(dict.fromkeys(f"{row.device}: {row.machine}" for row in rows))
+    machines = ", ".join(f"{name}: {machine}" for (_, machine), name in names.items())
     note = (
-        "Seconds of encoding / decoding one image in memory, least of three runs, one codec at a time; "
+        "Seconds of encoding / decoding one image in memory, least of three runs (fewer, where they take seconds), one "
+        "codec at a time; "
         f"MP/s: megapixels per second, encoding / decoding, of the largest size timed. {machines}."
     )
     return Table("time", "Time", headers, tuple(lines), {0, 1}, note)
+
+
+def _names_of_machines(rows: list[Row]) -> dict[tuple[str, str], str]:
+    """What each (device, machine) is called: by the device, with a number where several machines have such."""
+    places = list(dict.fromkeys((row.device, row.machine) for row in rows))
+    names = {}
+    for device, machine in places:
+        alike = [place for place in places if place[0] == device]
+        number = f" ({alike.index((device, machine)) + 1})" if len(alike) > 1 else ""
+        names[device, machine] = device + number
+    return names
 
 
 def _speed(row: Row) -> str:
@@ -190,21 +203,21 @@ def complexity_table(rows: list[Row]) -> Table:
     kodak = [row for row in rows if row.data_set.lower() == "kodak"]
     images = len({row.image for row in kodak})
     rates = [row for row in rows if not row.is_timing and row.codec == OURS and row.parameters]
-    lines = []
+    lines, several = [], False
     for codec, group in grouped(rates).items():
-        rate = _mean_rate(once_each([row for row in group if row in kodak]), images)
-        for parameters, macs in sorted({(row.parameters, row.macs) for row in group}):
+        for gray, parameters, macs in sorted({(row.channels == 1, row.parameters, row.macs) for row in group}):
+            own = [row for row in group if (row.channels == 1, row.parameters, row.macs) == (gray, parameters, macs)]
+            rate = _mean_rate(once_each([row for row in own if row in kodak]), images)
             figures = "computed from the model; rate measured" + ("; adapts to each image" if ADAPTED in codec else "")
-            count = max(int(row.model.partition(SEVERAL)[2] or 1) for row in group)
+            count = max(int(row.model.partition(SEVERAL)[2] or 1) for row in own)
+            several |= count > 1
             each = f"{count} x {parameters:,}" if count > 1 else f"{parameters:,}"
-            lines.append((codec, each, f"{macs:,}", rate, figures))
+            lines.append((codec + (", gray" if gray else ""), each, f"{macs:,}", rate, figures))
     for other in PUBLISHED:
         macs = NOTHING if other.macs is None else f"{other.macs:,.0f}"
         rate = NOTHING if other.kodak is None else f"{other.kodak:.3f}".rstrip("0")
         lines.append((other.name, f"{other.parameters:,.0f}", macs, rate, other.note))
     headers = ("codec", "parameters", "MACs per pixel", "Kodak bpsp", "figures")
-    note = (
-        "13 x: so many networks of at most so many parameters, one of which codes an image. MAC: multiply-accumulate "
-        "of a network. Published figures are their authors'; a dash: not stated."
-    )
+    note = "n x: n networks of at most so many parameters, one of which codes an image. " if several else ""
+    note += "MAC: multiply-accumulate of a network. Published figures are their authors'; a dash: not stated."
     return Table("complexity", "Complexity", headers, tuple(lines), {0, 4}, note)

@@ -56,10 +56,10 @@ def scan_of(config: EasyDict) -> Scan:
     return ORDERS[config.run_type, config.decoder_method]
 
 
-def models_of(config: EasyDict, must_keep: bool = True) -> ModelChoice:
-    """`must_keep`: what is frozen from a checkpoint must be kept, because files are coded with it."""
+def models_of(config: EasyDict, keep: bool = True) -> ModelChoice:
+    """`keep`: what is frozen from a checkpoint is kept, because files are coded with it."""
     names, calibration = listed(config.checkpoint_file), config.calibration_data
-    return ModelChoice(names, config.exp_name, calibration, config.num_color_channels, must_keep)
+    return ModelChoice(names, config.exp_name, calibration, config.num_color_channels, keep)
 
 
 def backend_of(config: EasyDict, notes: Notes, one_by_one: str | None = None) -> Backend:
@@ -131,7 +131,7 @@ def _compare(config: EasyDict, notes: Notes) -> Callable[[], int]:
         sources=required(config, "test_data", "give the images: a file, a directory or a list"),
         target=Path(target).expanduser(),
         into_directory=is_directory(target),
-        models=models_of(config, must_keep=False),
+        models=models_of(config, keep=False),
         backend=backend_of(config, notes),
         pixel_limit=config.pixel_limit,
     )
@@ -142,7 +142,7 @@ def _measure(config: EasyDict, notes: Notes) -> Callable[[], int]:
     task = measure.MeasureTask(
         sources=required(config, "test_data", "give the images to measure: a file, a directory or a list"),
         scan=scan_of(config),
-        models=models_of(config, must_keep=False),
+        models=models_of(config, keep=False),
         backend=backend_of(config, notes, "measure"),
         pixel_limit=config.pixel_limit,
     )
@@ -181,7 +181,7 @@ def _demo(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
 def _analyze(config: EasyDict, notes: Notes) -> Callable[[], int]:
     backend = backend_of(config, notes, "analyze")
-    return analyze_task(config, scan_of(config), models_of(config, must_keep=False), backend)
+    return analyze_task(config, scan_of(config), models_of(config, keep=False), backend)
 
 
 RUN_MODES = {

@@ -135,10 +135,10 @@ def _model_files(names: tuple[str, ...], task: EvaluateTask) -> ModelFiles:
         for (order, channels), shipped in SHIPPED_FILES.items():
             files[order][channels] = tuple(SHIPPED / file for file in shipped)
         return files
-    for chosen in chosen_models(names, task.experiment, task.calibration, must_keep=False):
+    for chosen in chosen_models(names, task.experiment, task.calibration, keep=False):
         say(str(chosen))
         source = chosen.source
-        if chosen.unkept:
+        if chosen.frozen:
             source = task.target / f"{chosen.model.name}.safetensors"
             write_whole(source, model_to_bytes(chosen.model))
         for paths in files.values():

@@ -33,14 +33,14 @@ class ModelChoice:
     """Models by scan order and channels. `checkpoints` (names or paths) replace the shipped ones where given.
 
     Where there are several of them, each image takes the one that suits it (see coders.model_choice). Several threads
-    may ask; a model is made and announced once. `must_keep`: what is frozen from a checkpoint must be kept beside it.
+    may ask; a model is made and announced once. `keep`: what is frozen from a checkpoint is kept beside it.
     """
 
     checkpoints: tuple[str, ...]
     experiment: str
     calibration: str | list[str] | None
     channels: int | None = None
-    must_keep: bool = True
+    keep: bool = True
     _known: dict = field(default_factory=dict)
     _lock: RLock = field(default_factory=RLock)
 
@@ -50,7 +50,7 @@ class ModelChoice:
         def find() -> tuple[ChosenModel, ...]:
             if self.calibration is not None and not self.checkpoints:
                 say(f"calibration_data is ignored: {SHIPPED_ARE_FROZEN}")
-            return chosen_models(self.checkpoints, self.experiment, self.calibration, self.must_keep)
+            return chosen_models(self.checkpoints, self.experiment, self.calibration, self.keep)
 
         return self._remember("given", find)
 
@@ -111,16 +111,17 @@ class ModelChoice:
 
 
 def chosen_models(
-    names: tuple[str, ...], experiment: str, calibration: str | list[str] | None, must_keep: bool = True
+    names: tuple[str, ...], experiment: str, calibration: str | list[str] | None, keep: bool = True
 ) -> tuple[ChosenModel, ...]:
     """The models in the files that names mean, see models.store; says what is not as it was asked for."""
     paths = [checkpoint_named(name, experiment) for name in names]
-    found = tuple(chosen_model(path, partial(freeze_on, sources=calibration), must_keep) for path in paths)
+    found = tuple(chosen_model(path, partial(freeze_on, sources=calibration), keep) for path in paths)
     for chosen in found:
         if calibration is not None and (chosen.kept or chosen.net is None):
             say(f"calibration_data is ignored: {chosen.source} was frozen before; mode freeze makes another")
-        if chosen.unkept:
-            say(f"the frozen form of {chosen.source} is not kept: {chosen.unkept}")
+        if chosen.frozen:
+            images = "calibration_data" if calibration else "built-in photographs"
+            say(f"{chosen.source} is frozen for this run only, on {images}; mode freeze makes a model that is kept")
     return found
 
 

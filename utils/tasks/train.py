@@ -107,6 +107,8 @@ def prepare(task: TrainTask, experiment: Experiment, processes: Processes) -> Tr
     notes = settings.record(description.to_json(), images.fingerprint)
     notes["rivals"] = [_digest(name) for name in (task.initial_weights, *task.rivals)] if task.rivals else []
     notes["gradients"] = str(bits) if isinstance(bits, NativeBatchBits) else "pytorch"
+    notes["threads"], notes["processes"] = torch.get_num_threads(), processes.count
+    notes["device"], notes["pytorch"] = device, f"{torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
     notes["share_of"] = [_digest(name) for name in task.share_of]
     notes["validation_images"] = valid.fingerprint
     payload, comparable = None, True
