@@ -29,6 +29,8 @@ ORIENTATIONS = 8
 #: Pieces of an image that are looked at: every other one in all orientations, then the rest in the better ones. Every
 #: fourth one tells the phase.
 PIECES, BETTER = 48, 2
+#: Images of no more pixels are looked at as a whole, for pieces say little of them.
+WHOLE = 1 << 13
 
 
 class Placement(NamedTuple):
@@ -63,12 +65,13 @@ def turned_phase(phase: int, height: int, width: int, orientation: int) -> int:
 
 
 def best_placement(model: FrozenModel, image: np.ndarray, scan: Scan, backend: Backend, turn: bool = True) -> Placement:
-    """The one in which the model takes the fewest bits for pieces of an image (H, W, C) uint8; the first of equals.
+    """The one in which the model takes the fewest bits for an image (H, W, C) uint8, or for pieces of it; the first of
+    equals.
 
     The phase is looked for as the image stands and again as it is turned. Only orientation 0 is tried where `turn` is
     false.
     """
-    pieces = pieces_of(image, PIECES)
+    pieces = image[None] if image.shape[0] * image.shape[1] <= WHOLE else pieces_of(image, PIECES)
 
     def bits_of(looked_at: slice, orientation: int, phase: int) -> int:
         own = np.array([turned(piece, orientation) for piece in pieces[looked_at]])

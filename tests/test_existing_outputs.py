@@ -96,14 +96,12 @@ def test_only_files_of_the_same_image_are_replaced(run, tmp_path):
         save(tmp_path / folder / "a.png", photograph(40, 48, seed))
     save(tmp_path / "trip2/b.png", photograph(40, 48, 2))
     assert run("encode_wavefront.json", test_data="trip1", bitstream_path="out") == 0
-    before = (tmp_path / "out/a.p59").read_bytes()
     assert run("encode_diagonal.json", test_data="trip1", bitstream_path="out") == 0, "the same image in another order"
-    other_order = (tmp_path / "out/a.p59").read_bytes()
-    assert other_order != before
+    before = (tmp_path / "out/a.p59").read_bytes()
     assert run("encode_wavefront.json", test_data="trip2", bitstream_path="out") == 1
     run.says_once("a.p59", "does not hold this image", "overwrite=true")
     assert files_in(tmp_path / "out") == ["a.p59", "b.p59"], "the others are done"
-    assert (tmp_path / "out/a.p59").read_bytes() == other_order
+    assert (tmp_path / "out/a.p59").read_bytes() == before
 
     same, other = (tmp_path / "trip1/a.png").read_bytes(), (tmp_path / "trip2/a.png").read_bytes()
     assert run("decode.json", bitstream_path="out/a.p59", output_path="trip1") == 0

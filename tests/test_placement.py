@@ -18,8 +18,10 @@ from coders.picture import Picture
 from coders.placement import ORIENTATIONS, Placement, best_placement, turned, turned_back
 from coders.planes import coding_of, decode_group
 from coders.scan import SCANS, WAVEFRONT
+from datasets.builtin import demo_photographs
 from main import main
 from models.model_file import model_to_bytes
+from models.store import shipped_models
 from tests.adapted_cases import group_of, random_fit
 from tests.batched_cases import at_once
 from tests.helpers import SIZES, TINY, decode_image, image_of, random_frozen, random_image
@@ -47,6 +49,15 @@ def test_every_orientation_is_undone(size):
         assert np.array_equal(turned_back(there, orientation), image)
         assert there.flags.c_contiguous
     assert len({turned(random_image(4, 4), orientation).tobytes() for orientation in range(ORIENTATIONS)}) == 8
+
+
+@pytest.mark.parametrize("size", [(48, 64), (7, 90), (90, 91)])
+def test_of_small_images_every_pixel_counts(size):
+    model = shipped_models("wavefront", 3)[0].model
+    image = np.ascontiguousarray(demo_photographs()["astronaut"][200 : 200 + size[0], 100 : 100 + size[1]])
+    found = best_placement(model, image, WAVEFRONT, BACKEND).orientation
+    bits = [round(BACKEND.measure(turned(image, each), model, WAVEFRONT).sum()) for each in range(ORIENTATIONS)]
+    assert found == bits.index(min(bits))
 
 
 def test_what_the_bits_of_an_orientation_mean():
