@@ -17,6 +17,8 @@ from utils.errors import P59Error
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EROFS, errno.EACCES, errno.EPERM)
+#: To open a file that must not exist yet, for bytes (on Windows lines would end in others).
+NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 
 
 class UnwritableError(P59Error):
@@ -68,7 +70,7 @@ def _write_beside(path: Path, data: bytes) -> None:
         with _filled(handle, data), suppress(OSError):  # without /proc it cannot be named
             os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
             return
-    with _filled(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), data):
+    with _filled(os.open(path, NEW, 0o600), data):
         pass
 
 
@@ -91,17 +93,22 @@ def _filled(handle: int, data: bytes) -> Iterator[None]:
 
 def _put_where_none_is(beside: Path, path: Path) -> None:
     try:
-        try:
-            os.link(beside, path)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without hard links: an empty file takes the place
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            os.replace(beside, path)
-        else:
-            beside.unlink()
+        os.link(beside, path)
     except FileExistsError as error:
         raise TakenError(f"{str(path)!r} exists; choose another path") from error
+    except OSError:
+        _put_without_links(beside, path)
+    else:
+        beside.unlink()
+
+
+def _put_without_links(beside: Path, path: Path) -> None:
+    """On file systems that have no hard links an empty file takes the place first."""
+    try:
+        os.close(os.open(path, NEW))
+    except FileExistsError as error:
+        raise TakenError(f"{str(path)!r} exists; choose another path") from error
+    os.replace(beside, path)
 
 
 def check_output(path: Path) -> None:
