@@ -7,7 +7,9 @@ import signal
 import sys
 
 ASKED_TO_STOP = signal.getsignal(signal.SIGINT)
-if __name__ == "__main__" and ASKED_TO_STOP is signal.default_int_handler:
+#: Names of this module where it is the program: run itself, or imported by the installed command.
+IS_PROGRAM = __name__ in ("__main__", "_p59.main")
+if IS_PROGRAM and ASKED_TO_STOP is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # an exception amid the imports would be told as their failure
 
 # ruff: noqa: E402
@@ -27,9 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     0 done, 1 some file failed or what was printed is lost, 2 wrong request, 130 interrupted, 128 + a signal's number:
     ended by SIGTERM or SIGHUP.
     """
+    if IS_PROGRAM:
+        signal.signal(signal.SIGINT, ASKED_TO_STOP)
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Encode, decode, measure, freeze or train, as a JSON configuration says.",
+        description="Encode, decode, compare, measure, freeze or train, as a JSON configuration says.",
         epilog="configuration keys, each also a key=value override:\n" + key_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -63,5 +67,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, ASKED_TO_STOP)
     sys.exit(main())

@@ -76,7 +76,7 @@ def encode(
     threads     1 to 1024; default: all cores
     adapt_steps steps in which the network is fitted to the image before it is coded: 1000 make photographs several
                 percent smaller and take some seconds; 0: none
-    turn        code it in the one of eight orientations that takes the fewest bits; it comes back as it was
+    turn        code it in the one of eight orientations that suits it best; it comes back as it was
     verify      decode the file again and compare, before it is returned
 
     Raises P59Error: InputError for an image that is not coded, RequestError for an argument that is not allowed,

@@ -54,4 +54,4 @@ class BuildPackage(build_py):
             yield source, library / PACKAGE / source.relative_to(ROOT)
 
 
-setup(packages=[PACKAGE], cmdclass={"build_py": BuildPackage})
+setup(packages=[PACKAGE], py_modules=["p59"], cmdclass={"build_py": BuildPackage})

@@ -28,7 +28,7 @@ def encode_picture(
     channels, None where there is none.
 
     `fit` (see coders.fitting), where given, may adapt the network to each group of the picture. With `turn` each group
-    is coded in the orientation that takes the fewest bits.
+    is coded in the orientation that suits it.
     """
     chunks: list[tuple[int, bytes]] = [(ChunkType.METADATA, kind + data) for kind, data in picture.metadata]
     if picture.mode.name == "P":

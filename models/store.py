@@ -1,6 +1,6 @@
 """Which model a task uses: a frozen file, a checkpoint frozen on the spot, or the shipped weights.
 
-A checkpoint is frozen once; the result is kept beside it, so that files coded with it can be decoded ever after.
+A checkpoint that codes files is frozen once; the result is kept beside it, so that they can be decoded ever after.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from models.context_net import ContextNet
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import is_model_file, model_to_bytes, read_model
 from utils.errors import ModelError
-from utils.files import write_whole
+from utils.files import TakenError, write_new
 
 SHIPPED = Path(__file__).parent / "weights"
 
@@ -109,7 +109,10 @@ def chosen_model(path: Path, freezer: Callable[[ContextNet, dict], FrozenModel],
     model = freezer(net, settings_of(payload))
     if not keep:
         return ChosenModel(model, path, net, frozen=True)
-    write_whole(kept, model_to_bytes(model, {"provenance": f"frozen from {path.name}"}))
+    try:
+        write_new(kept, model_to_bytes(model, {"provenance": f"frozen from {path.name}"}))
+    except TakenError:  # another run froze it meanwhile, perhaps on other images
+        return ChosenModel(read_model(kept), kept, net, kept=True)
     return ChosenModel(model, kept, net)
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from easydict import EasyDict
 
-from models.model_file import read_model
+from models.description import PUBLISHED
+from models.model_file import model_to_bytes, read_model
 from models.store import SHIPPED, frozen_path_of
 from tests.command_line_cases import CONFIGS, ENCODE, checkpoint, encoded, files_in, load, photograph, run, save
-from tests.helpers import interrupt_reading, random_image
+from tests.helpers import interrupt_reading, random_frozen, random_image
 from utils.config import read_config, unused
 from utils.keys import CODEC_NAMES
-from utils.tasks import choose, measure
+from utils.tasks import choose, freeze, measure, models
 from utils.tasks.report import table
 
 __all__ = ["encoded", "run"]  # fixtures
@@ -258,6 +261,46 @@ def test_a_kept_frozen_form_and_a_wrong_name_are_named(run, tmp_path):
     assert run.out.count(taken) == 1
     assert run("measure.json", checkpoint_file="rgb_5.safetensors", **use) == 2
     run.says_once("rgb_5.safetensors", "does not exist")
+
+
+def test_what_another_run_freezes_meanwhile_is_not_replaced(run, tmp_path, monkeypatch):
+    """Neither the frozen form of a checkpoint that codes files nor the result of mode freeze."""
+    source = checkpoint(tmp_path / "c.pth.tar")
+    save(tmp_path / "a.png", photograph())
+    theirs = model_to_bytes(random_frozen(PUBLISHED))
+    freeze_on = models.freeze_on
+
+    def meanwhile(path):
+        def slow(*case, **how):
+            path.write_bytes(theirs)
+            return freeze_on(*case, **how)
+
+        return slow
+
+    kept = frozen_path_of(source, source.read_bytes())
+    use = {"checkpoint_file": "c.pth.tar", "calibration_data": "a.png"}
+    monkeypatch.setattr(models, "freeze_on", meanwhile(kept))
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out/", **use) == 0
+    assert "calibration_data is ignored: c." in run.out
+    assert kept.read_bytes() == theirs
+    monkeypatch.setattr(freeze, "freeze_on", meanwhile(tmp_path / "f.safetensors"))
+    assert run("freeze.json", frozen_path="f.safetensors", **use) == 2
+    run.says_once("f.safetensors exists and is another model")
+    assert (tmp_path / "f.safetensors").read_bytes() == theirs
+
+
+def test_decoding_keeps_no_frozen_form(run, tmp_path):
+    """Which would be in the way of one that is frozen on the right images."""
+    source = Path(shutil.copy(SHIPPED / "rgb.pth.tar", tmp_path / "c.pth.tar"))
+    save(tmp_path / "a.png", photograph())
+    save(tmp_path / "b.png", random_image(40, 40, kind="noise"))
+    use = {"checkpoint_file": "c.pth.tar", "calibration_data": "a.png"}
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out/", **use) == 0
+    frozen_path_of(source, source.read_bytes()).unlink()
+    assert run("decode.json", bitstream_path="out", output_path="back", **(use | {"calibration_data": "b.png"})) == 1
+    assert not list(tmp_path.glob("*.safetensors"))
+    assert run("decode.json", bitstream_path="out", output_path="back", **use) == 0
+    np.testing.assert_array_equal(load(tmp_path / "back/a.png"), photograph())
 
 
 def test_a_frozen_form_is_kept_only_where_files_are_coded_with_it(run, tmp_path):

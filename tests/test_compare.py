@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from coders.container import Container
 from tests.command_line_cases import files_in, photograph, run, save
+from utils.tasks import compare
 
 __all__ = ["run"]  # fixtures
 
@@ -68,3 +70,38 @@ def test_profiles_of_the_input_count(run, tmp_path):
     assert run("compare.json", test_data="a.png", bitstream_path="out/") == 0
     Image.fromarray(photograph(16, 16)).save(tmp_path / "a.png", icc_profile=b"another" * 50)
     assert run("compare.json", test_data="a.png", bitstream_path="out/") == 1
+
+
+def test_decoded_samples_are_compared_themselves(run, encoded_photos, monkeypatch):
+    """Not checksums alone."""
+    decoded = compare.decode_picture
+
+    def other(*case):
+        picture = decoded(*case)
+        return replace(picture, samples=picture.samples ^ 1)
+
+    monkeypatch.setattr(compare, "decode_picture", other)
+    assert run("compare.json", test_data="photos/a.png", bitstream_path="out/") == 1
+    run.says_once("photos/a.png", "'out/a.p59' holds other samples")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes pipes")
+def test_what_is_no_file_is_not_read(run, encoded_photos):
+    (encoded_photos / "out/a.p59").unlink()
+    os.mkfifo(encoded_photos / "out/a.p59")
+    assert run("compare.json", test_data="photos/a.png", bitstream_path="out/") == 1
+    run.says_once("'out/a.p59' is no file")
+
+
+def test_interrupted(run, encoded_photos, monkeypatch):
+    read = compare.read_picture
+
+    def interrupted(path, limit):
+        if path.name == "b.png":
+            raise KeyboardInterrupt
+        return read(path, limit)
+
+    monkeypatch.setattr(compare, "read_picture", interrupted)
+    assert run("compare.json", test_data="photos", bitstream_path="out", images_at_once=1) == 130
+    assert "out/a.p59" in run.out
+    assert "skip_existing" not in run.out, "which it does not know"

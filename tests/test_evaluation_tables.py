@@ -131,6 +131,8 @@ def test_times_of_several_machines_are_told_apart():
     other = row_of(**timed, machine="B, 4 cores", encode_seconds=4.0)
     assert one.key != other.key
     assert row_of(machine="A").key == row_of(machine="B").key, "rates are the same everywhere"
+    failed = replace(one, error="broke")
+    assert current([failed, other]) == [failed, other], "another machine repairs nothing"
     table = tables_of([one, other, replace(other, threads=4, encode_seconds=3.0)])[1]
     assert [line[1:4] for line in table.rows] == [
         ("cpu (1)", "1", "2.00 / 1.00"),

@@ -173,7 +173,7 @@ def test_a_device_is_not_read_for_what_it_might_hold(run, tmp_path, config, requ
 
 @pytest.mark.skipif(os.name != "posix", reason="makes links")
 def test_a_link_to_a_file_is_an_output_like_a_file(run, tmp_path):
-    """It stays a link. One to nothing may be to a disk that is not there: it is not replaced."""
+    """One to nothing may be to a disk that is not there: it is not replaced."""
     request = {"test_data": "a.png", "bitstream_path": "out/"}
     save(tmp_path / "a.png", photograph(16, 16))
     (tmp_path / "out").mkdir()
@@ -186,8 +186,12 @@ def test_a_link_to_a_file_is_an_output_like_a_file(run, tmp_path):
     assert run("encode_wavefront.json", **request) == 0
     (tmp_path / "out/a.p59").rename(tmp_path / "out/elsewhere.p59")
     (tmp_path / "out/a.p59").symlink_to("elsewhere.p59")
+    before = (tmp_path / "out/a.p59").read_bytes()
     assert run("encode_wavefront.json", **request) == 0
-    assert (tmp_path / "out/a.p59").is_symlink()
+    assert (tmp_path / "out/a.p59").is_symlink(), "the same is there"
+    assert run("encode_diagonal.json", **request, overwrite="true") == 0
+    assert not (tmp_path / "out/a.p59").is_symlink()
+    assert (tmp_path / "out/elsewhere.p59").read_bytes() == before, "what a link leads to stays"
 
 
 def test_profiles_compressed_otherwise_are_the_same(run, tmp_path):
@@ -239,6 +243,41 @@ def test_what_another_process_makes_meanwhile_is_not_replaced(run, tmp_path, mon
     (tmp_path / "back/a.png").unlink()
     assert run("decode.json", bitstream_path="coded/trip1", output_path="back") == 0, "the same image"
     assert files_in(tmp_path / "back") == ["a.png"]
+
+
+def test_a_place_that_another_process_has_taken_is_not_a_damaged_file(run, tmp_path, monkeypatch):
+    """Where there are no hard links it is an empty file for a moment."""
+    save(tmp_path / "a.png", photograph(40, 48))
+    coded, restored = encode.encode_picture, decode.png_of
+
+    def meanwhile(done, name):
+        def other(*case):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(b"")
+            return done(*case)
+
+        return other
+
+    monkeypatch.setattr(encode, "encode_picture", meanwhile(coded, "out/a.p59"))
+    request = {"test_data": "a.png", "bitstream_path": "out/"}
+    assert run("encode_wavefront.json", **request, skip_existing="true") == 1
+    run.says_once("a.png", "or is damaged")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert run("encode_wavefront.json", **request, skip_existing="true") == 0
+    monkeypatch.setattr(decode, "png_of", meanwhile(restored, "back/a.png"))
+    assert run("decode.json", bitstream_path="out", output_path="back", skip_existing="true") == 1
+    run.says_once("a.p59", "or damaged")
+
+
+def test_restored_images_that_stay_are_counted_as_skipped(run, tmp_path):
+    save(tmp_path / "a.png", photograph(40, 48))
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out/") == 0
+    assert run("decode.json", bitstream_path="out", output_path="back") == 0
+    os.utime(tmp_path / "out/a.p59", (2e9, 2e9))
+    assert run("decode.json", bitstream_path="out", output_path="back", skip_existing="true") == 0
+    assert "1 outputs exist and were left as they are" in run.out
+    assert "mean bpsp" not in run.out
 
 
 def test_of_two_files_of_an_image_the_smaller_stays(run, tmp_path):

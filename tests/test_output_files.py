@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import utils.files
 from coders import native
 from datasets.pictures import read_picture
 from tests.command_line_cases import encoded, files_in, load, photograph, run, save
-from utils.files import TakenError, write_new
+from utils.files import TakenError, UnwritableError, write_new, write_whole
 from utils.tasks import encode, names
 from utils.tasks.files import Results, conclude
 from utils.tasks.report import timing_row
@@ -215,6 +216,42 @@ def test_a_file_has_no_name_before_it_is_whole(run, tmp_path, monkeypatch):
     assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out") == 0
     assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out", overwrite="true") == 0
     assert seen == [[], ["a.p59"]]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+@pytest.mark.parametrize("nameless", [True, False])
+def test_files_have_the_mode_that_others_have(tmp_path, monkeypatch, nameless):
+    """Asked for once, when the first file is written."""
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    utils.files._umask.cache_clear()
+    before = os.umask(0o027)
+    try:
+        (tmp_path / "other").touch()
+        for write in (write_new, write_whole):
+            write(tmp_path / "mine", b"data")
+            assert (tmp_path / "mine").stat().st_mode == (tmp_path / "other").stat().st_mode
+    finally:
+        os.umask(before)
+        utils.files._umask.cache_clear()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()], ids=repr)
+def test_a_place_that_was_taken_is_given_up_again(tmp_path, monkeypatch, error):
+    """Without hard links, where the file cannot be put there."""
+
+    def refused(*_, **__):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def fails(*_):
+        assert (tmp_path / "mine").read_bytes() == b""
+        raise error
+
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises((UnwritableError, KeyboardInterrupt)):
+        write_new(tmp_path / "mine", b"data")
+    assert files_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("missing", ["O_TMPFILE", "link"])

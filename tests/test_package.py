@@ -17,6 +17,7 @@ from PIL import Image
 
 import p59
 from tests.helpers import ROOT, random_image
+from utils.evaluation.machine import commit_of
 
 ROOMS = ("models", "coders", "datasets", "utils")
 TAKEN = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "p59.py", "main.py", "configs", *ROOMS)
@@ -117,6 +118,27 @@ def test_the_command_finds_the_shipped_configurations(path, tmp_path):
     unknown = command_line("nothing")
     assert unknown.returncode == 2
     assert "give a JSON file, or one of analyze, compare, " in unknown.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+def test_an_interrupt_amid_the_command_s_imports_ends_it_without_a_word(path, tmp_path):
+    """And later it is an exception as ever."""
+    code = (
+        "import signal; import _p59.main as command; print(signal.getsignal(signal.SIGINT) == signal.SIG_DFL);"
+        "command.main(['nothing']); print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    )
+    done = run_python("-c", code, cwd=tmp_path, path=path)
+    assert done.stdout.split() == ["True", "True"], done.stderr
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_of_a_project_that_it_is_installed_in_is_not_taken_for_its_own(tmp_path):
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for arguments in (("init", "--quiet"), (*identity, "commit", "--quiet", "--allow-empty", "--message", "first")):
+        subprocess.run(("git", "-C", tmp_path, *arguments), check=True)
+    (tmp_path / "inside").mkdir()
+    assert len(commit_of(tmp_path)) == 10
+    assert commit_of(tmp_path / "inside") == "unknown"
 
 
 def test_an_editable_installation_is_refused(source, tmp_path):

@@ -52,6 +52,24 @@ def test_a_stopped_and_resumed_run_equals_the_unbroken_one(work, monkeypatch, ca
     assert same_result(checkpoint("unbroken", "model_best"), checkpoint("broken", "model_best"))
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has no hangup")
+def test_a_hangup_stops_a_run_cleanly_unless_it_is_ignored(work, monkeypatch):
+    """Under nohup it is."""
+    assert run(CONTEXTS, exp_name="unbroken") == 0
+    disturb(monkeypatch, 3, lambda: signal.raise_signal(signal.SIGHUP))
+    assert run(CONTEXTS, exp_name="broken") == 130
+    assert run(CONTEXTS, exp_name="broken", resume_training=True) == 0
+    assert same_result(checkpoint("unbroken"), checkpoint("broken"))
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    disturb(monkeypatch, 3, lambda: signal.raise_signal(signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run(CONTEXTS, exp_name="ignored") == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert same_result(checkpoint("unbroken"), checkpoint("ignored"))
+
+
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_a_killed_and_resumed_run_equals_the_unbroken_one(work, monkeypatch, sampling):
     configuration = SAMPLINGS[sampling]

@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import takewhile
@@ -32,9 +32,13 @@ class TakenError(P59Error):
 def write_whole(path: Path, data: bytes) -> None:
     """Write `data` beside `path`, then rename: readers see the old file or the new one, never half of it.
 
-    Raises UnwritableError where it cannot be written; nothing is left behind.
+    A link is replaced, what it leads to stays. Raises UnwritableError where it cannot be written; nothing is left
+    behind.
     """
-    _write(path, data, os.replace)
+    with _writing(path) as (beside, mode):
+        if not _write_nameless(beside, data, mode):
+            _write_named(beside, data, mode)
+        os.replace(beside, path)
 
 
 def write_new(path: Path, data: bytes) -> None:
@@ -42,10 +46,18 @@ def write_new(path: Path, data: bytes) -> None:
 
     Raises TakenError where there is one.
     """
-    _write(path, data, _put_where_none_is)
+    with _writing(path) as (beside, mode):
+        try:
+            if not _write_nameless(path, data, mode):
+                _write_named(beside, data, mode)
+                _put_where_none_is(beside, path)
+        except FileExistsError as error:
+            raise TakenError(f"{str(path)!r} exists; choose another path") from error
 
 
-def _write(path: Path, data: bytes, put: Callable[[Path, Path], None]) -> None:
+@contextmanager
+def _writing(path: Path) -> Iterator[tuple[Path, int]]:
+    """Where a file may be written beside `path`, of which nothing is left in the end, and the mode it is to have."""
     check_output(path)
     with _asking:  # before anything is made: while one thread asks, another's folder would be everybody's to write
         mode = 0o666 & ~_umask()
@@ -53,33 +65,39 @@ def _write(path: Path, data: bytes, put: Callable[[Path, Path], None]) -> None:
         _make(path.parent)
         beside = path.parent / f".p59.{secrets.token_hex(8)}.part"
         try:
-            _write_beside(beside, data)
-            os.chmod(beside, mode)
-            put(beside, path)
-        except BaseException:
+            yield beside, mode
+        finally:
             beside.unlink(missing_ok=True)
-            raise
     except OSError as error:
         raise UnwritableError(f"cannot write {str(path)!r} ({error.strerror}); {remedy_of(error)}") from error
 
 
-def _write_beside(path: Path, data: bytes) -> None:
-    """A new file that, where the system can do so, has no name before it is whole: a killed process leaves nothing."""
-    handle = _nameless(path.parent)
-    if handle is not None:
-        with _filled(handle, data), suppress(OSError):  # without /proc it cannot be named
+def _write_nameless(path: Path, data: bytes, mode: int) -> bool:
+    """Writes a file that has no name before it is whole, so that a killed process leaves nothing.
+
+    False where the system has no such files. Raises FileExistsError where there is a file.
+    """
+    handle = None
+    if hasattr(os, "O_TMPFILE"):
+        with suppress(OSError):  # the file system has none
+            handle = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    if handle is None:
+        return False
+    with _filled(handle, data):
+        os.fchmod(handle, mode)
+        try:
             os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
-            return
+        except FileExistsError:
+            raise
+        except OSError:  # without /proc it cannot be named
+            return False
+    return True
+
+
+def _write_named(path: Path, data: bytes, mode: int) -> None:
     with _filled(os.open(path, NEW, 0o600), data):
         pass
-
-
-def _nameless(directory: Path) -> int | None:
-    """A file without a name, opened for writing; None where the system or the file system has none."""
-    if not hasattr(os, "O_TMPFILE"):
-        return None
-    with suppress(OSError):
-        return os.open(directory, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    os.chmod(path, mode)
 
 
 @contextmanager
@@ -92,23 +110,20 @@ def _filled(handle: int, data: bytes) -> Iterator[None]:
 
 
 def _put_where_none_is(beside: Path, path: Path) -> None:
+    """Raises FileExistsError where there is a file."""
     try:
         os.link(beside, path)
-    except FileExistsError as error:
-        raise TakenError(f"{str(path)!r} exists; choose another path") from error
-    except OSError:
-        _put_without_links(beside, path)
-    else:
-        beside.unlink()
-
-
-def _put_without_links(beside: Path, path: Path) -> None:
-    """On file systems that have no hard links an empty file takes the place first."""
+        return
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: an empty file takes the place first
+        os.close(os.open(path, NEW, 0o600))
     try:
-        os.close(os.open(path, NEW))
-    except FileExistsError as error:
-        raise TakenError(f"{str(path)!r} exists; choose another path") from error
-    os.replace(beside, path)
+        os.replace(beside, path)
+    except BaseException:
+        if not path.stat().st_size:
+            path.unlink()
+        raise
 
 
 def check_output(path: Path) -> None:

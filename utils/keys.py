@@ -101,7 +101,7 @@ KEYS: dict[str, Key] = {
     "turn": Key(
         (bool,),
         True,
-        "encode, evaluate: code each image in the one of eight orientations that is best for pieces of it",
+        "encode, evaluate: code each image in the one of eight orientations that suits it, by pieces of it",
     ),
     "verify": Key((bool,), True, "decode each file after encoding, before it counts as done"),
     "pixel_limit": Key((int,), 1 << 28, "images of more pixels are refused", least=1),

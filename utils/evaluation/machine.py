@@ -11,8 +11,11 @@ import torch
 
 
 def commit_of(directory: Path) -> str:
-    """The commit of a checkout, with "+" where its files differ from it; "unknown" outside one."""
+    """The commit of a checkout, with "+" where its files differ from it; "unknown" where the directory is none, though
+    it may lie in another project's."""
     try:
+        if not os.path.samefile(_git(directory, "rev-parse", "--show-toplevel"), directory):
+            return "unknown"
         head = _git(directory, "rev-parse", "--short=10", "HEAD")
         changed = _git(directory, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):

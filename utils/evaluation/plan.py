@@ -36,7 +36,7 @@ class Plan:
     threads   of each codec that uses them: while rates are measured; times with one thread and with `all_threads`
     sizes     (H, W) to time, one by one with nothing else running
     adapt_steps    of ours: steps of fitting the network to each image, 0 for none
-    turn      of ours: code each image in the orientation that takes the fewest bits
+    turn      of ours: code each image in the orientation that suits it
     """
 
     sources: str | list[str]
@@ -159,7 +159,7 @@ def _variants(base: Job, plan: Plan, devices: tuple[str, ...], threads: tuple[in
 
 @cache
 def _commit() -> str:
-    return commit_of(Path(__file__).parent)
+    return commit_of(Path(__file__).parents[2])
 
 
 @cache

@@ -27,7 +27,7 @@ from utils.analysis import (
 from utils.errors import P59Error
 from utils.files import write_whole
 from utils.tasks.models import ModelChoice
-from utils.tasks.names import output_paths
+from utils.tasks.names import check_against_inputs, output_paths
 from utils.tasks.report import complain, say, table
 
 #: Regions listed at each end.
@@ -56,6 +56,7 @@ def run(task: AnalyzeTask) -> int:
     files = find_images(task.sources)
     failures = []
     folders = output_paths(files, task.sources, task.target, "", into_directory=True)
+    check_against_inputs(files, folders)
     try:
         for path, folder in tqdm(list(zip(files, folders, strict=True)), unit="image", disable=None):
             try:

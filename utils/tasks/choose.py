@@ -114,7 +114,7 @@ def _decode(config: EasyDict, notes: Notes) -> Callable[[], int]:
         source=Path(required(config, "bitstream_path", "give a .p59 file or a directory of them")).expanduser(),
         target=Path(target).expanduser(),
         into_directory=is_directory(target),
-        models=models_of(config),
+        models=models_of(config, keep=False),
         backend=backend_of(config, notes),
         height=config.H,
         width=config.W,

@@ -42,17 +42,16 @@ def run(task: CompareTask) -> int:
     for line in (*left_out(task.sources), *numbered(files, outputs)):
         say(line)
     task.models.given()
-    results = run_files(partial(_compare_file, task), files, outputs, task.backend)
+    results = run_files(partial(_compare_file, task), files, outputs, task.backend, how_to_go_on=None)
     status = conclude(results)
     say(f"{len(results.rows)} of {len(files)} images are held by their files, samples and metadata alike")
     return status
 
 
 def _compare_file(task: CompareTask, path: Path, output: Path) -> tuple[int, int, int, str, str]:
-    try:
-        data = output.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{str(output)!r} does not exist; encode the image") from error
+    if not output.is_file():
+        raise InputError(f"{str(output)!r} {'is no file' if output.exists() else 'does not exist'}; encode the image")
+    data = output.read_bytes()
     container = Container.from_bytes(data, task.pixel_limit)
     with task.backend.room(max(pixels_of(path, task.pixel_limit), container.height * container.width)):
         picture = read_picture(path, task.pixel_limit)

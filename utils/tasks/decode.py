@@ -23,7 +23,7 @@ from utils.search import files_below
 from utils.tasks.encode import ENDING, begins_as, coding_of
 from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
-from utils.tasks.names import may_be_anothers, names_file, numbered, output_paths
+from utils.tasks.names import check_against_inputs, may_be_anothers, names_file, numbered, output_paths
 from utils.tasks.report import say
 
 
@@ -55,6 +55,7 @@ def run(task: DecodeTask) -> int:
         raise RequestError(f"output_path is {path!r}; restored images are PNG files, name a .png or a directory")
     files = find_streams(task.source)
     outputs = output_paths(files, str(task.source), task.target, ".png", task.into_directory)
+    check_against_inputs(files, outputs)
     if task.backend.note:
         say(task.backend.note)
     for line in numbered(files, outputs):
@@ -76,34 +77,37 @@ def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, 
 
 def _decode_container(
     task: DecodeTask, container: Container, size: int, output: Path
-) -> tuple[int, int, int, str, str]:
+) -> tuple[int, int, int, str, str] | None:
     picture = decode_picture(container, task.models.named, task.backend)
-    _put(task, picture, output)
+    if not _put(task, picture, output) and task.skip_existing:
+        return None
     pixels = container.height * container.width
     return pixels, picture.samples.size, size, *coding_of(container)
 
 
-def _put(task: DecodeTask, picture: Picture, output: Path) -> None:
-    """Writes the picture, unless it is there already, which another process may have done meanwhile.
+def _put(task: DecodeTask, picture: Picture, output: Path) -> bool:
+    """Writes the picture, unless it is there already, which another process may have done meanwhile; whether it did.
 
     Raises InputError where what is there is something else.
     """
+    there = output.exists()
     if task.overwrite:
         write_whole(output, png_of(picture))
-        return
-    if not output.exists():
+        return True
+    if not there:
         with suppress(TakenError):
             write_new(output, png_of(picture))
-            return
+            return True
     if _holds(output, picture, task.pixel_limit):
-        return
-    if not (task.skip_existing and begins_as(output.read_bytes(), SIGNATURE) and not _is_whole(output)):
-        raise InputError(
-            f"{str(output)!r} exists and is another picture, or damaged; name another output_path, or replace it with "
-            "overwrite=true"
-        )
-    say(f"{output} is damaged and is decoded anew")
-    write_whole(output, png_of(picture))
+        return False
+    if there and task.skip_existing and begins_as(output.read_bytes(), SIGNATURE) and not _is_whole(output):
+        say(f"{output} is damaged and is decoded anew")
+        write_whole(output, png_of(picture))
+        return True
+    raise InputError(
+        f"{str(output)!r} exists and is another picture, or damaged; name another output_path, or replace it with "
+        "overwrite=true"
+    )
 
 
 def _holds(output: Path, picture: Picture, pixel_limit: int) -> bool:

@@ -23,7 +23,7 @@ from utils.errors import FormatError, InputError, LosslessError, RequestError
 from utils.files import TakenError, check_output, write_new, write_whole
 from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
-from utils.tasks.names import may_be_anothers, names_file, numbered, output_paths
+from utils.tasks.names import check_against_inputs, may_be_anothers, names_file, numbered, output_paths
 from utils.tasks.report import say
 
 ENDING = ".p59"
@@ -36,7 +36,7 @@ START = MAGIC + bytes((VERSION,))
 class EncodeTask:
     """Encode `sources` into `target`: a directory, or one file (see `names_file`); `fit` adapts the network to each.
 
-    With `turn` each is coded in the orientation that takes the fewest bits. An output that exists is replaced where it
+    With `turn` each is coded in the orientation that suits it. An output that exists is replaced where it
     holds the same image and metadata in more bytes, else only with `overwrite`. With `skip_existing` whole ones stay,
     and damaged ones are replaced; those that may be of another input are compared with theirs.
     """
@@ -64,6 +64,7 @@ def run(task: EncodeTask) -> int:
         )
     files = find_images(task.sources)
     outputs = output_paths(files, task.sources, task.target, ENDING, task.into_directory)
+    check_against_inputs(files, outputs)
     if task.backend.note:
         say(task.backend.note)
     for line in (*left_out(task.sources), *numbered(files, outputs)):
@@ -83,36 +84,40 @@ def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, 
 
 
 def _encode_image(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str] | None:
-    picture = read_picture(path, task.pixel_limit)
-    if output.exists() and not task.overwrite:
-        if _standing(task, picture, output) is None:
+    picture, replaced = read_picture(path, task.pixel_limit), task.overwrite
+    if output.exists() and not replaced:
+        if _standing(picture, output, task.skip_existing) is None:
             say(f"{output} is damaged and is encoded anew")
+            replaced = True
         elif task.skip_existing:
             return None
-    data = _put(task, picture, output, _encoded(picture, task))
+    data = _encoded(picture, task)
+    if replaced:
+        write_whole(output, data)
+    else:
+        data = _put(picture, output, data)
     pixels, coding = picture.height * picture.width, coding_of(Container.from_bytes(data, sys.maxsize))
     return pixels, picture.samples.size, len(data), *coding
 
 
-def _put(task: EncodeTask, picture: Picture, output: Path, data: bytes) -> bytes:
+def _put(picture: Picture, output: Path, data: bytes) -> bytes:
     """Writes the file, but where one stands that holds the same picture in no more bytes, which another process may
     have made meanwhile. Returns what is there."""
-    if not task.overwrite:
-        try:
-            write_new(output, data)
-            return data
-        except TakenError:
-            standing = _standing(task, picture, output)
-        if standing is not None and len(standing) <= len(data):
-            if len(standing) < len(data):
-                say(f"{output} holds this image in fewer bytes and stays; overwrite=true replaces it")
-            return standing
-    write_whole(output, data)
-    return data
+    try:
+        write_new(output, data)
+        return data
+    except TakenError:
+        standing = _standing(picture, output)
+    if len(standing) > len(data):
+        write_whole(output, data)
+        return data
+    if len(standing) < len(data):
+        say(f"{output} holds this image in fewer bytes and stays; overwrite=true replaces it")
+    return standing
 
 
-def _standing(task: EncodeTask, picture: Picture, output: Path) -> bytes | None:
-    """The .p59 file of the picture that stands at `output`, or None where it is damaged and is to be replaced.
+def _standing(picture: Picture, output: Path, may_be_damaged: bool = False) -> bytes | None:
+    """The .p59 file of the picture that stands at `output`; None where it may be damaged, and is.
 
     Raises InputError where what stands there is not to be replaced.
     """
@@ -120,14 +125,14 @@ def _standing(task: EncodeTask, picture: Picture, output: Path) -> bytes | None:
     try:
         container = Container.from_bytes(data, sys.maxsize)
     except FormatError:
-        if task.skip_existing and begins_as(data, START):
+        if may_be_damaged and begins_as(data, START):
             return None
     else:
         if holds(container, picture):
             return data
     raise InputError(
-        f"{str(output)!r} exists and does not hold this image with these metadata; name another bitstream_path, or "
-        "replace it with overwrite=true"
+        f"{str(output)!r} exists and does not hold this image with these metadata, or is damaged; name another "
+        "bitstream_path, or replace it with overwrite=true"
     )
 
 

@@ -35,7 +35,7 @@ class EvaluateTask:
     threads    of each codec while rates are measured (None: one), and of the timings besides one (None: all cores)
     sizes      (H, W) that are timed, one by one with nothing else running
     adapt_steps    of ours: steps of fitting the network to each image, 0 for none
-    turn       of ours: code each image in the orientation that takes the fewest bits
+    turn       of ours: code each image in the orientation that suits it
     """
 
     sources: str | list[str]

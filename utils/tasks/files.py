@@ -59,13 +59,17 @@ class NoOutputError(P59Error):
 
 
 def run_files(
-    work: Callable[[Path, Path], tuple | None], files: list[Path], outputs: list[Path], backend: Backend
+    work: Callable[[Path, Path], tuple | None],
+    files: list[Path],
+    outputs: list[Path],
+    backend: Backend,
+    how_to_go_on: str | None = "skip_existing=true goes on after the files that are there",
 ) -> Results:
     """work(file, output) -> (pixels, subpixels, bytes, ...) for each file, as many at a time as the backend wants.
 
     None is an output that was left as it is. Whatever work raises is a failure of its file, told at once; the run
-    ends where the disk is full or read-only, or where all outputs are to be and nothing may be. An interrupt, or
-    SIGTERM, shows what was done until then, also behind files that were not, and goes on.
+    ends where the disk is full or read-only, or where all outputs are to be and nothing may be. An interrupt,
+    SIGTERM or SIGHUP, shows what was done until then, also behind files that were not, and `how_to_go_on`.
     """
     started, results = time.perf_counter(), Results()
     folders = {output.parent for output in outputs}
@@ -116,7 +120,8 @@ def run_files(
             results.seconds = time.perf_counter() - started
             if results.count:
                 conclude(results)
-            say("skip_existing=true goes on after the files that are there")
+            if how_to_go_on:
+                say(how_to_go_on)
             raise
     results.seconds = time.perf_counter() - started
     return results

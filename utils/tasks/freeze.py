@@ -10,7 +10,7 @@ from models.checkpoint import network_of, read_checkpoint, settings_of
 from models.model_file import model_to_bytes, read_model
 from models.store import ChosenModel
 from utils.errors import ModelError, RequestError
-from utils.files import check_output, write_whole
+from utils.files import TakenError, check_output, write_new
 from utils.tasks.models import freeze_on
 from utils.tasks.report import say
 
@@ -37,8 +37,11 @@ def run(task: FreezeTask) -> int:
     net = network_of(payload, task.checkpoint)
     model = freeze_on(net, settings_of(payload) | task.settings, task.calibration, task.pixel_limit)
     if before is None:
-        write_whole(task.target, model_to_bytes(model, {"provenance": f"frozen from {task.checkpoint.name}"}))
-    elif before != model.fingerprint:
+        try:
+            write_new(task.target, model_to_bytes(model, {"provenance": f"frozen from {task.checkpoint.name}"}))
+        except TakenError:
+            before = _fingerprint(task.target)  # that another run wrote meanwhile
+    if before not in (None, model.fingerprint):
         raise RequestError(
             f"{task.target} exists and is another model than this would be; what was coded with it needs it to be "
             "decoded: give another frozen_path, or move it away"

@@ -26,7 +26,7 @@ def output_paths(
     Sub-folders are those below a source directory. Where inputs of a folder differ in nothing but their endings, or in
     upper and lower case, which some file systems do not tell apart, their outputs keep the endings: <name><ending>. Of
     those that would still share an output all but the first are numbered: <name>~2<ending>. That does not depend on the
-    order of the files. Raises RequestError where several inputs are to be one file, or an output is one of the inputs.
+    order of the files. Raises RequestError where several inputs are to be one file.
     """
     if not names_file(target, into_directory):
         outputs = _outputs_inside(files, sources, target, ending)
@@ -34,11 +34,15 @@ def output_paths(
         outputs = [target]
     else:
         raise RequestError(f"{str(target)!r} names one file, but there are {len(files)} inputs; give a directory")
+    return outputs
+
+
+def check_against_inputs(files: list[Path], outputs: list[Path]) -> None:
+    """Raises RequestError where an output is one of the inputs."""
     inputs = {os.path.realpath(file) for file in files}  # Path.resolve fails on links that lead to themselves
     for output in outputs:
         if os.path.realpath(output) in inputs:
             raise RequestError(f"{str(output)!r} is an input and would be overwritten; name another output")
-    return outputs
 
 
 def _outputs_inside(files: list[Path], sources: str | list[str], target: Path, ending: str) -> list[Path]:
