@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import utils.files
 from coders import native
@@ -416,3 +417,14 @@ def test_an_empty_value_is_refused(run, tmp_path, key):
     assert run("encode_wavefront.json", **request) == 2
     run.says_once(key, "is empty")
     assert files_in(tmp_path) == ["a.png"]
+
+
+def test_files_that_are_larger_than_the_images_own_are_counted(run, tmp_path):
+    """Those of lossy images are."""
+    Image.fromarray(photograph(120, 160)).save(tmp_path / "a.jpg", quality=80)
+    save(tmp_path / "b.png", photograph(120, 160))
+    assert run("encode_wavefront.json", test_data='["a.jpg", "b.png"]', bitstream_path="out") == 0
+    assert (tmp_path / "out/a.p59").stat().st_size > (tmp_path / "a.jpg").stat().st_size
+    assert "1 of 2 files are larger than the images' own files; " in run.out
+    assert run("encode_wavefront.json", test_data="b.png", bitstream_path="out") == 0
+    assert "larger" not in run.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from datasets.metadata import same_metadata
 from datasets.pictures import read_picture
 from utils.errors import FormatError, InputError, LosslessError, RequestError
 from utils.files import TakenError, check_output, write_new, write_whole
-from utils.tasks.files import conclude, run_files
+from utils.tasks.files import Results, conclude, run_files
 from utils.tasks.models import ModelChoice
 from utils.tasks.names import check_against_inputs, may_be_anothers, names_file, numbered, output_paths
 from utils.tasks.report import say
@@ -72,7 +73,23 @@ def run(task: EncodeTask) -> int:
     task.models.given()
     if task.fit and task.backend.at_once > 1 and len(files) > 1:
         task = replace(task, fit=task.fit.among_others())
-    return conclude(run_files(partial(_encode_file, task), files, outputs, task.backend))
+    results = run_files(partial(_encode_file, task), files, outputs, task.backend)
+    status = conclude(results)
+    if larger := _larger(results, dict(zip(map(str, outputs), files, strict=True))):
+        say(
+            f"{larger} of {len(results.rows)} files are larger than the images' own files; those of JPEG and the like "
+            "hold less than their pixels, so keep them"
+        )
+    return status
+
+
+def _larger(results: Results, sources: dict[str, Path]) -> int:
+    """How many outputs take more bytes than the files they were made of."""
+    count = 0
+    for output, _, size, *_ in results.rows:
+        with suppress(OSError):  # it is gone
+            count += size > sources[output].stat().st_size
+    return count
 
 
 def _encode_file(task: EncodeTask, path: Path, output: Path) -> tuple[int, int, int, str, str] | None:
