@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from main import main
 from models.model_file import read_model
-from models.store import SHIPPED
+from models.store import SHIPPED, SHIPPED_FILES
 from tests.evaluation_cases import folder, row_of
 from tests.helpers import ROOT
 from utils.errors import InputError, P59Error
 from utils.evaluation.codecs import OURS
 from utils.evaluation.jobs import Job, run_job
-from utils.evaluation.plan import unmeasured
+from utils.evaluation.plan import names_of, unmeasured
 from utils.evaluation.plots import rate_points
 from utils.evaluation.readme import fill_tables
 from utils.evaluation.rows import RowFile, current, read_rows
@@ -170,6 +171,27 @@ def test_a_choice_of_models_is_not_taken_for_its_first_one(folder, tmp_path):
     for label, figure in ((f"({first[:8]})", "2.000"), (f"({both[:8]}x2)", "1.000")):
         assert [figure in line for line in rate.splitlines() if label in line] == [True]
     assert complexity.count("2 x 58,916") == 1
+
+
+def test_tables_show_the_models_that_are_named(tmp_path):
+    """Files, or the shipped ones; without names the last measured."""
+    own = SHIPPED / "rgb_06.safetensors"
+    shipped = names_of(tuple(SHIPPED / name for name in SHIPPED_FILES["wavefront", 3]))
+    ours = {"codec": OURS, "order": "wavefront", "channels": 3, "parameters": 58_916}
+    rows = [row_of(**ours, model=read_model(own).name, bpsp=2.0), row_of(**ours, model=shipped, bpsp=1.0)]
+    with RowFile(tmp_path / "r.tsv") as file:
+        for row in rows:
+            file.append(row)
+    document = tmp_path / "d.md"
+    document.write_text("<!-- table:rate -->\n<!-- end -->\n")
+    alone, one, other = (str(own),), ["2.000"], ["1.000"]
+    for models, rates in ((None, other), (((),), other), ((alone,), one), ((alone, ()), one + other)):
+        text = filled(TablesTask(tmp_path / "r.tsv", document, models))
+        lines = [line for line in text.splitlines() if "| P59" in line]
+        assert [rate for line in lines for rate in one + other if rate in line] == rates
+    paths = (f"results_path={tmp_path / 'r.tsv'}", f"output_path={document}", f"models={own}")
+    assert main([str(ROOT / "configs/tables.json"), *paths]) == 0
+    assert "2.000" in document.read_text()
 
 
 def test_marked_tables_are_filled():

@@ -110,7 +110,11 @@ KEYS: dict[str, Key] = {
     # Evaluation
     "codecs": Key(PATHS, None, f"codecs to compare, of {CODEC_NAMES}; default: all"),
     "orders": Key(PATHS, None, "scan orders of P59 to evaluate; default: all three"),
-    "models": Key(PATHS, None, "models of P59 to evaluate: files, or shipped; default: checkpoint_file, else shipped"),
+    "models": Key(
+        PATHS,
+        None,
+        "models of P59: files, or shipped; default: evaluate: checkpoint_file, else shipped; tables: the last measured",
+    ),
     "results_path": Key(
         (str,),
         None,
@@ -241,7 +245,7 @@ USED: dict[str, tuple[str, ...]] = {
     "compare": (*_MODEL, "test_data", "bitstream_path", "pixel_limit"),
     "measure": (*_MODEL, *_CODED),
     "demo": (*_MODEL, "num_color_channels", "bitstream_path", "test_data", "pixel_limit"),
-    "tables": (*_TEST, "results_path", "output_path"),
+    "tables": (*_TEST, "results_path", "output_path", "models", "exp_name"),
     "freeze": (
         *("mode", "checkpoint_file", "exp_name", "calibration_data", "train_data", "frozen_path", "num_threads"),
         *("noise", "resize", "sharpen", "half_colour", "pixel_limit"),

@@ -97,7 +97,10 @@ def tables_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
     from utils.tasks import tables
 
     task = tables.TablesTask(
-        Path(config.results_path or "results").expanduser(), Path(config.output_path or "README.md").expanduser()
+        results=Path(config.results_path or "results").expanduser(),
+        document=Path(config.output_path or "README.md").expanduser(),
+        models=_model_choices(config) if config.models is not None else None,
+        experiment=config.exp_name,
     )
     return partial(tables.run, task)
 

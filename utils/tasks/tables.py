@@ -5,20 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.store import SHIPPED, SHIPPED_FILES
 from utils.errors import InputError, reason_of
+from utils.evaluation.jobs import names_of_models
+from utils.evaluation.plan import names_of
 from utils.evaluation.readme import MARKED, fill_tables
 from utils.evaluation.rows import read_rows
 from utils.evaluation.tables import tables_of
 from utils.files import check_output, write_whole
+from utils.tasks.models import chosen_models
 from utils.tasks.report import say
 
 
 @dataclass(frozen=True)
 class TablesTask:
-    """Fill the marked tables of `document` from `results`, a TSV file or a directory of them."""
+    """Fill the marked tables of `document` from `results`, a TSV file or a directory of them.
+
+    models    choices of ours to show, as evaluate has them: names of model files, () for the shipped ones; None: of
+              each order and number of channels the last measured
+    """
 
     results: Path
     document: Path
+    models: tuple[tuple[str, ...], ...] | None = None
+    experiment: str = "default"
 
 
 def run(task: TablesTask) -> int:
@@ -48,4 +58,18 @@ def filled(task: TablesTask) -> str:
     files = sorted(task.results.glob("*.tsv")) if task.results.is_dir() else [task.results]
     if not files:
         raise InputError(f"results_path {str(task.results)!r} holds no .tsv file; give a table or a directory of them")
-    return fill_tables(text, tables_of(read_rows(files)))
+    return fill_tables(text, tables_of(read_rows(files), _names(task)))
+
+
+def _names(task: TablesTask) -> set[str] | None:
+    """The names that rows have for the models to show."""
+    if task.models is None:
+        return None
+    names = set()
+    for files in task.models:
+        if files:
+            chosen = chosen_models(files, task.experiment, None, keep=False)
+            names.add(names_of_models(one.model for one in chosen))
+        else:
+            names |= {names_of(tuple(SHIPPED / name for name in shipped)) for shipped in SHIPPED_FILES.values()}
+    return names
