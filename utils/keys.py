@@ -138,12 +138,12 @@ KEYS: dict[str, Key] = {
     "rivals": Key(
         PATHS,
         None,
-        "checkpoints, of any architecture; trains only on crops that initial_weights code better than each of these do",
+        "checkpoints, of as many channels; trains only on crops that initial_weights code better than each of these do",
     ),
     "share_of": Key(
         PATHS,
         None,
-        "checkpoints, of any architecture; trains only on crops that the first codes better than each other one does",
+        "checkpoints, of as many channels; trains only on crops that the first codes better than each other one does",
     ),
     "batch_size": Key((int,), None, "crops (default 32) or contexts (default 4096) of one step, see sampling", least=1),
     "patch_size": Key((int,), None, "side of a training crop; default 16 for sampling crops, else 256", least=3),
