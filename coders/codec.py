@@ -107,7 +107,8 @@ class SymbolReader:
 
     def channel(self, means, scales, weights, values):
         mixtures = zip(means.tolist(), scales.tolist(), weights.tolist(), strict=True)
-        return torch.tensor([self._decoder.decode(scalar_cdf_point(*mixture), 256) for mixture in mixtures])
+        values = [self._decoder.decode(scalar_cdf_point(*mixture), 256) for mixture in mixtures]
+        return torch.tensor(values, device="cpu")
 
     def end_block(self, steps: np.ndarray) -> None:
         pass

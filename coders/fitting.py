@@ -125,11 +125,13 @@ class Fitting:
         height, width, _ = image.shape
         net = AdaptedNet(model, products_for(height * width, self.steps), generator)
         search = _search(net, image, taps, self._where, self.threads)
-        hidden = None if self.progress else True
-        for step in tqdm(range(self.steps), "fitting", leave=False, unit="step", disable=hidden):
+        steps = range(self.steps)
+        if self.progress:  # else tqdm is not touched: its lock and its thread are no use to a program or a forked one
+            steps = tqdm(steps, "fitting", leave=False, unit="step", disable=None)
+        for step in steps:
             if self.stopped():
                 raise StoppedError("interrupted")
-            places = torch.randint(0, height * width, (CONTEXTS,), generator=generator)
+            places = torch.randint(0, height * width, (CONTEXTS,), generator=generator, device="cpu")
             rate = LEARNING_RATE * warmup_cosine(step, self.steps, WARMUP_STEPS)
             search.step(places, rate, rounded=step >= ROUND_FROM * self.steps)
         search.finish()

@@ -57,10 +57,10 @@ class AdaptedNet(nn.Module):
                 ("product_unit", (largest * unit * 2.0**-PRODUCT_EXPONENT)[:, None]),
             ):
                 self.register_buffer(f"{name}{index}", torch.from_numpy(values).float())
-            self.offsets.append(nn.Parameter(torch.zeros(rows, dtype=torch.float32)))
-            self.gains.append(nn.Parameter(torch.zeros(rows, dtype=torch.float32)))
-            self.left.append(nn.Parameter(torch.zeros(rows, products, dtype=torch.float32)))
-            right = torch.randn(columns, products, generator=generator, dtype=torch.float32)
+            self.offsets.append(nn.Parameter(torch.zeros(rows, dtype=torch.float32, device="cpu")))
+            self.gains.append(nn.Parameter(torch.zeros(rows, dtype=torch.float32, device="cpu")))
+            self.left.append(nn.Parameter(torch.zeros(rows, products, dtype=torch.float32, device="cpu")))
+            right = torch.randn(columns, products, generator=generator, dtype=torch.float32, device="cpu")
             self.right.append(nn.Parameter(RIGHT_DEVIATION * right))
         gain, offset = output_units(model.description)
         self.register_buffer("output_gain", torch.from_numpy(gain).float())

@@ -159,6 +159,24 @@ def test_the_callers_number_of_threads_comes_back(torch_threads):
     assert torch.get_num_threads() == 2
 
 
+def test_callers_may_have_another_default_device():
+    """As for building models lazily."""
+    first = fitted(4)
+    torch.set_default_device("meta")
+    try:
+        found = fitted(4)
+    finally:
+        torch.set_default_device(None)
+    model = random_frozen(TINY["west"])
+    assert adapted(model, found).fingerprint == adapted(model, first).fingerprint
+
+
+def test_progress_is_not_touched_where_none_is_shown(monkeypatch):
+    """Its lock may be held by another thread in a process that is forked."""
+    monkeypatch.setattr(fitting, "tqdm", None)
+    fitted()
+
+
 def test_fitting_can_be_stopped():
     asked = iter([False, True])
     with pytest.raises(StoppedError):
