@@ -1,7 +1,7 @@
 """Which of several models suits an image: the one that codes pieces of it in the fewest bits.
 
-A file names the model it was coded with, so decoding knows nothing of a choice. Letters: N pieces; H, W
-image size; C channels.
+A file names the model it was coded with, so decoding knows nothing of a choice. Letters: N pieces; H, W image size; C
+channels.
 """
 
 from __future__ import annotations

@@ -48,6 +48,8 @@ def write_new(path: Path, data: bytes) -> None:
     """
     with _writing(path) as (beside, mode):
         try:
+            if path.exists():  # before all is written for nothing
+                raise FileExistsError
             if not _write_nameless(path, data, mode):
                 _write_named(beside, data, mode)
                 _put_where_none_is(beside, path)

@@ -29,12 +29,10 @@ def output_paths(
     order of the files. Raises RequestError where several inputs are to be one file.
     """
     if not names_file(target, into_directory):
-        outputs = _outputs_inside(files, sources, target, ending)
-    elif len(files) == 1:
-        outputs = [target]
-    else:
+        return _outputs_inside(files, sources, target, ending)
+    if len(files) > 1:
         raise RequestError(f"{str(target)!r} names one file, but there are {len(files)} inputs; give a directory")
-    return outputs
+    return [target]
 
 
 def check_against_inputs(files: list[Path], outputs: list[Path]) -> None:
