@@ -6,9 +6,6 @@
 #include <nanobind/stl/vector.h>
 
 #include <climits>
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#endif
 
 #include "gradients.hpp"
 #include "module.hpp"
@@ -37,7 +34,7 @@ std::pair<nb::bytes, Seconds> encode_image(const PyModel& model, Array<uint8_t, 
                            check);
     std::vector<uint8_t> stream;
     {
-        nb::gil_scoped_release released;
+        const Released released;
         stream = encode(task, image.data());
     }
     return {nb::bytes(reinterpret_cast<const char*>(stream.data()), stream.size()), seconds(counters)};
@@ -50,7 +47,7 @@ std::pair<nb::object, Seconds> decode_image(const PyModel& model, nb::bytes stre
     Task task = model.task(height, width, taps, west, row_delay, threads, count ? &counters : nullptr, check);
     std::unique_ptr<uint8_t[]> image(new uint8_t[size_t(height) * width * model.channels()]);
     {
-        nb::gil_scoped_release released;
+        const Released released;
         decode(task, reinterpret_cast<const uint8_t*>(stream.c_str()), stream.size(), image.get());
     }
     return {owned_array(std::move(image), height, width, model.channels()), seconds(counters)};
@@ -62,7 +59,7 @@ nb::object measure_image(const PyModel& model, Array<uint8_t, 3> image, const Ta
     Task task = model.task(image.shape(0), image.shape(1), taps, west, row_delay, threads);
     std::unique_ptr<uint32_t[]> shares(new uint32_t[image.size()]);
     {
-        nb::gil_scoped_release released;
+        const Released released;
         measure(task, image.data(), shares.get());
     }
     return owned_array(std::move(shares), image.shape(0), image.shape(1), image.shape(2));
@@ -78,7 +75,7 @@ nb::object measure_images(const PyModel& model, Array<uint8_t, 4> images, const 
     const size_t inner_height = height - 2 * margin, inner_width = width - 2 * margin;
     std::unique_ptr<uint32_t[]> shares(new uint32_t[count * inner_height * inner_width * channels]);
     {
-        nb::gil_scoped_release released;
+        const Released released;
         measure_pieces(task, images.data(), int64_t(count), margin, shares.get());
     }
     return owned_array(std::move(shares), count * inner_height, inner_width, channels);
@@ -89,7 +86,7 @@ double ceiling(const std::string& instruction_set, int threads, double seconds) 
     require(threads >= 1 && threads <= kMostThreads, "threads must be at least 1");
     require(seconds > 0 && seconds <= 10, "seconds must be above 0 and at most 10");
     const Kernel* kernel = kernel_named(instruction_set);
-    nb::gil_scoped_release released;
+    const Released released;
     std::atomic<int> ready{0}, awaited{INT_MAX};
     std::vector<double> rates(threads);
     std::atomic<bool> stop{false};
@@ -118,6 +115,8 @@ double ceiling(const std::string& instruction_set, int threads, double seconds) 
 
 NB_MODULE(p59_native, module) {
     module.doc() = "Native core of P59; coders.native is its Python face.";
+    // What a forked process keeps of its parent's, and a process of threads that it leaves at work, is no leak.
+    nb::set_leak_warnings(false);
     module.def("instruction_sets", &instruction_sets, "Names of the instruction sets of this machine, best first.");
     module.def("ceiling", &ceiling, "instruction_set"_a, "threads"_a, "seconds"_a = 0.2,
                "int16 multiply-accumulates a second in registers only.");
@@ -180,8 +179,4 @@ NB_MODULE(p59_native, module) {
              "The same of images (N, H, W, C) without `margin` pixels at each side, one image below the other");
     bind_steps(module, model);
     bind_gradients(module);
-#if defined(__unix__) || defined(__APPLE__)
-    // A process that was forked does not free what its parent keeps.
-    pthread_atfork(nullptr, nullptr, [] { nb::set_leak_warnings(false); });
-#endif
 }

@@ -13,6 +13,7 @@
 #include <tuple>
 
 #include "codec.hpp"
+#include "python_lock.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -86,7 +87,7 @@ public:
                   west,
                   std::min(threads, kMostThreads),
                   [check] {
-                      nb::gil_scoped_acquire acquired;
+                      const Acquired acquired;
                       if (PyErr_CheckSignals() != 0) throw nb::python_error();
                       if (!check.is_none()) check();
                   },

@@ -119,7 +119,7 @@ std::unique_ptr<Fitter> fitter(const std::string& kind, Array<uint8_t, 3> image,
     check(network, west);
     const FitSettings settings{products,      gain_unit,        penalty,     lowest,      highest,
                                smallest_mean, largest_gradient, betas.first, betas.second};
-    nb::gil_scoped_release released;
+    const Released released;
     Canvas canvas(height, width, int(channels), padding_named(padding));
     canvas.fill(image.data());
     return std::make_unique<Fitter>(found, std::move(network), std::move(layers), settings, std::move(canvas), height,
@@ -131,7 +131,7 @@ double step(Fitter& fitter, Array<int64_t, 1> places, float learning_rate, bool 
     // Of its own: without Python's lock another thread could change the array after it is checked.
     const std::vector<int64_t> checked(places.data(), places.data() + places.size());
     for (int64_t place : checked) require(place >= 0 && place < fitter.pixels(), "places: not in the image");
-    nb::gil_scoped_release released;
+    const Released released;
     return fitter.step(checked.data(), int64_t(checked.size()), learning_rate, rounded);
 }
 
@@ -196,7 +196,7 @@ std::pair<double, std::vector<std::pair<nb::object, nb::object>>> evaluate_batch
     double bits;
     std::vector<std::pair<std::vector<float>, std::vector<float>>> found;
     {
-        nb::gil_scoped_release released;
+        const Released released;
         const std::lock_guard one(gradient.mutex);
         for (size_t index = 0; index < layers.size(); ++index)
             gradient.set_layer(int(index), layers[index].first.data(), layers[index].second.data());

@@ -21,7 +21,7 @@ std::unique_ptr<StepEncoder> step_encoder(const PyModel& model, Array<uint8_t, 3
     model.require_image(image);
     require(pixels >= 1 && pixels <= kMostBlockPixels, "pixels of a block: must be at least 1");
     Task task = model.task(image.shape(0), image.shape(1), taps, west, row_delay, 1, nullptr);
-    nb::gil_scoped_release released;
+    const Released released;
     return std::make_unique<StepEncoder>(task, image.data(), pixels);
 }
 
@@ -63,7 +63,7 @@ std::vector<int64_t> advance_images(const std::vector<StepCoder*>& coders, const
     std::sort(sorted.begin(), sorted.end(), std::less<>());
     require(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(), "coders: an image stands there twice");
     require(taken <= int64_t(outputs.shape(0)) && gathered <= int64_t(inputs.shape(0)), "inputs or outputs: too short");
-    nb::gil_scoped_release released;
+    const Released released;
     return advance(coders, awaited, outputs.data(), inputs.data(), pool);
 }
 
