@@ -8,9 +8,9 @@ import numpy as np
 
 from coders.backends import Backend
 from coders.container import MODE_NAMED, ChunkType, Container
-from coders.network_rows import Fit, NetworkCoding
+from coders.network_rows import Fit, NetworkCoding, NetworkRows
 from coders.picture import Picture, samples_of_groups
-from coders.planes import coding_of, decode_group, encode_group, fingerprint_of
+from coders.planes import decode_group, encode_group, network_rows_of
 from coders.scan import Scan
 from models.frozen import FrozenModel
 from utils.errors import FormatError, LosslessError
@@ -59,15 +59,19 @@ def decode_picture(container: Container, find_model: Callable[[bytes], FrozenMod
     return picture
 
 
+def network_rows(container: Container) -> tuple[NetworkRows, ...]:
+    """The plane groups of a file that networks code, in its order. Raises FormatError where one ends early."""
+    return tuple(rows for rows in map(network_rows_of, container.planes) if rows)
+
+
 def models_named(container: Container) -> tuple[bytes, ...]:
     """First 16 bytes of the fingerprints of the models that a file needs, each once; none where it is coded plainly."""
-    named = (fingerprint_of(data) for data in container.planes)
-    return tuple(dict.fromkeys(fingerprint for fingerprint in named if fingerprint is not None))
+    return tuple(dict.fromkeys(rows.fingerprint for rows in network_rows(container)))
 
 
 def scan_named(container: Container) -> Scan | None:
     """The scan order of a file's networks, or None where it is coded plainly."""
-    return next((coding.scan for coding in map(coding_of, container.planes) if coding), None)
+    return next((rows.coding.scan for rows in network_rows(container)), None)
 
 
 def encode_image(

@@ -68,7 +68,17 @@ class Coding(NamedTuple):
         return len(_place_bytes(0, self.placement))
 
 
-def network_coding(coding: int, data: bytes) -> Coding | None:
+class NetworkRows(NamedTuple):
+    """The parts of coded rows: how they are coded, the first 16 bytes of the model's fingerprint, the adaptation (empty
+    where there is none) and the arithmetic-coded stream."""
+
+    coding: Coding
+    fingerprint: bytes
+    adaptation: bytes
+    stream: bytes
+
+
+def _coding(coding: int, data: bytes) -> Coding | None:
     """What a coding and the bytes after it say; None where it is no network's."""
     placement = Placement()
     if coding == PLACED and data:
@@ -131,6 +141,18 @@ def _place_bytes(coding: int, placement: Placement) -> bytes:
     return bytes((coding << 4 | placement.orientation,)) if placement.orientation else b""
 
 
+def parsed_rows(coding: int, data: bytes) -> NetworkRows | None:
+    """The parts of rows that were coded to `data`; None where not by a network. Raises FormatError where they end
+    early."""
+    named = _coding(coding, data)
+    if named is None:
+        return None
+    reader = Reader(data, named.header)
+    fingerprint = reader.take(FINGERPRINT_BYTES)
+    adaptation = reader.take(reader.number()) if named.is_adapted else b""
+    return NetworkRows(named, fingerprint, adaptation, reader.rest())
+
+
 def decode_rows(
     coding: int,
     data: bytes,
@@ -142,13 +164,10 @@ def decode_rows(
 
     Raises FormatError where these are not rows of that shape, and what `find_model` raises.
     """
-    named = network_coding(coding, data)
-    if named is None:
+    parsed = parsed_rows(coding, data)
+    if parsed is None:
         raise FormatError(f"planes of unknown coding {coding}; use a newer release")
-    reader = Reader(data[named.header :])
-    fingerprint = reader.take(FINGERPRINT_BYTES)
-    side = reader.take(reader.number()) if named.is_adapted else b""
-    stream = reader.rest()
+    named, fingerprint, side, stream = parsed
     most = (8 * len(stream) + 64) / LEAST_BITS
     if math.prod(shape) > most:
         raise FormatError(

@@ -31,14 +31,14 @@ from coders.backends import Backend
 from coders.colours import indices_in, pack, table_of, unpack
 from coders.container import Reader
 from coders.network_rows import (
-    Coding,
     NetworkCoding,
+    NetworkRows,
     decode_rows,
     encode_rows,
     encode_rows_adapted,
-    network_coding,
+    parsed_rows,
 )
-from models.frozen import FINGERPRINT_BYTES, FrozenModel
+from models.frozen import FrozenModel
 from utils.errors import FormatError
 
 ITSELF, ONE_CHANNEL, TABLE, PACKED, EXPANDED, COPY = 0, 1, 2, 3, 6, 7
@@ -93,10 +93,10 @@ def encode_group(
                     best = min(best, form.coded(*coded), key=len)
             elif kind == PLAINLY and form.number in quick and len(quick[form.number]) < HOPELESS * len(best):
                 best = min([best, *_thorough(form, len(best))], key=len)
-    coding = coding_of(best)
-    if network and coding is not None:
+    parsed = network_rows_of(best)
+    if network and parsed is not None:
         form = next(form for form in forms if form.number == best[0] >> 4)
-        if found := encode_rows_adapted(form.rows, network, models[form.number], coding.placement, len(best)):
+        if found := encode_rows_adapted(form.rows, network, models[form.number], parsed.coding.placement, len(best)):
             best = min(best, form.coded(*found), key=len)
     return best
 
@@ -139,21 +139,9 @@ def _thorough(form: Form, best: int) -> Iterator[bytes]:
         yield form.coded(*plain.encode_differences(form.rows))
 
 
-def coding_of(data: bytes) -> Coding | None:
-    """How a network codes a group; None where it is coded plainly."""
-    return network_coding(data[0] & 15, data[1:3]) if data else None
-
-
-def is_adapted(data: bytes) -> bool:
-    """Whether a coded group brings an adaptation of its model."""
-    coding = coding_of(data)
-    return coding is not None and coding.is_adapted
-
-
-def fingerprint_of(data: bytes) -> bytes | None:
-    """The fingerprint of the model that a coded group names, or None where it is coded plainly."""
-    coding = coding_of(data)
-    return None if coding is None else data[1 + coding.header :][:FINGERPRINT_BYTES]
+def network_rows_of(data: bytes) -> NetworkRows | None:
+    """The parts of a coded group; None where it is coded plainly. Raises FormatError where they end early."""
+    return parsed_rows(data[0] & 15, data[1:]) if data else None
 
 
 def decode_group(

@@ -13,6 +13,8 @@ from coders.backends import Backend
 from coders.codec import decode_stream
 from coders.container import Container
 from coders.image_codec import decode_picture
+from coders.network_rows import Coding
+from coders.planes import network_rows_of
 from coders.scan import Scan
 from models.adaptation import HIGHEST, LOWEST, Adaptation, LayerAdaptation, row_groups
 from models.description import ModelDescription
@@ -193,3 +195,15 @@ def interrupt_reading(monkeypatch, task, name: str) -> None:
         return read(path, limit)
 
     monkeypatch.setattr(task, "read_samples", interrupted)
+
+
+def coding_of(group: bytes) -> Coding | None:
+    """How a network codes a coded group; None where it is coded plainly."""
+    rows = network_rows_of(group)
+    return rows.coding if rows else None
+
+
+def is_adapted(group: bytes) -> bool:
+    """Whether a coded group brings an adaptation of its model."""
+    coding = coding_of(group)
+    return coding is not None and coding.is_adapted

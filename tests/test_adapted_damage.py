@@ -10,11 +10,10 @@ import pytest
 from coders.container import ChunkType, Container
 from coders.image_codec import encode_image
 from coders.network_rows import ADAPTED, NETWORK
-from coders.planes import is_adapted
 from coders.scan import WAVEFRONT
 from coders.side_information import adaptation_to_bytes
 from tests.adapted_cases import BACKEND, MODELS, always_worth, by_network, group_of, leb128, random_fit, suited
-from tests.helpers import decode_image, flips, random_adaptation
+from tests.helpers import decode_image, flips, is_adapted, random_adaptation
 from utils.errors import FormatError, LosslessError
 
 __all__ = ["always_worth", "by_network"]  # fixtures

@@ -14,7 +14,7 @@ from coders.container import MODE_NAMED, Container
 from coders.image_codec import decode_picture, encode_image, encode_picture, models_named, scan_named
 from coders.network_rows import NETWORK, WORTH_ADAPTING
 from coders.picture import Picture, same_picture
-from coders.planes import EXPANDED, ITSELF, ONE_CHANNEL, is_adapted
+from coders.planes import EXPANDED, ITSELF, ONE_CHANNEL
 from coders.scan import DIAGONAL, SCANS, WAVEFRONT
 from coders.side_information import adaptation_to_bytes
 from models.adaptation import Adaptation, adapted
@@ -22,7 +22,7 @@ from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.store import shipped_models
 from tests.adapted_cases import BACKEND, MODELS, Given, always_worth, by_network, group_of, leb128, random_fit, suited
 from tests.batched_cases import at_once
-from tests.helpers import decode_image, image_of, random_adaptation, random_image, unadapted, with_scales
+from tests.helpers import decode_image, image_of, is_adapted, random_adaptation, random_image, unadapted, with_scales
 
 __all__ = ["always_worth", "by_network"]  # fixtures
 ALL_SCANS = pytest.mark.parametrize("scan", SCANS.values(), ids=SCANS)

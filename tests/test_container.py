@@ -29,10 +29,10 @@ from coders.image_codec import decode_picture, encode_image, encode_picture, mod
 from coders.network_rows import NETWORK, _placed
 from coders.picture import Picture
 from coders.placement import Placement
-from coders.planes import ITSELF, Form, coding_of
+from coders.planes import ITSELF, Form
 from coders.scan import SCANS
 from models.frozen import FINGERPRINT_BYTES
-from tests.helpers import TINY, decode_image, flips, image_of, random_frozen, random_image
+from tests.helpers import TINY, coding_of, decode_image, flips, image_of, random_frozen, random_image
 from utils.errors import FormatError, LosslessError, ModelError, P59Error
 
 MODEL = random_frozen(TINY["west"])

@@ -19,14 +19,22 @@ from coders.fitting import FEW_PIXELS, MOST_FITTED, Fitting, products_for
 from coders.image_codec import encode_image, models_named
 from coders.native import INSTRUCTION_SET_VARIABLE
 from coders.native.gradients import gradient_kind
-from coders.planes import is_adapted
 from coders.scan import DIAGONAL, WAVEFRONT
 from datasets.builtin import demo_photographs
 from models.adaptation import MOST_PRODUCTS, adapted, row_groups
 from models.adapted_net import AdaptedNet
 from models.frozen import FrozenNet
 from models.store import shipped_models
-from tests.helpers import ROOT, TINY, decode_image, random_adaptation, random_frozen, random_image, with_scales
+from tests.helpers import (
+    ROOT,
+    TINY,
+    decode_image,
+    is_adapted,
+    random_adaptation,
+    random_frozen,
+    random_image,
+    with_scales,
+)
 from utils.config import read_config
 from utils.errors import DeviceMemoryError, P59Error, StoppedError
 from utils.evaluation.jobs import Job

@@ -18,13 +18,13 @@ from coders.image_codec import decode_picture, encode_image, encode_picture
 from coders.network_rows import NETWORK, PLACED, WITH_PHASE
 from coders.picture import Picture
 from coders.placement import Placement, turned, turned_back
-from coders.planes import coding_of, decode_group
+from coders.planes import decode_group
 from coders.scan import SCANS, WAVEFRONT
 from main import main
 from models.adaptation import adapted
 from models.model_file import model_to_bytes
 from tests.adapted_cases import group_of, random_fit
-from tests.helpers import TINY, decode_image, image_of, random_frozen
+from tests.helpers import TINY, coding_of, decode_image, image_of, random_frozen
 from tests.placed_cases import BACKEND, EACH_PHASE, MODEL, SEEING, by_network, image_in
 from utils.errors import FormatError
 

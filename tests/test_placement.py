@@ -16,7 +16,7 @@ from coders.image_codec import encode_image, encode_picture, models_named, scan_
 from coders.network_rows import ADAPTED, NETWORK, PLACED
 from coders.picture import Picture
 from coders.placement import ORIENTATIONS, Placement, best_placement, turned, turned_back
-from coders.planes import coding_of, decode_group
+from coders.planes import decode_group
 from coders.scan import SCANS, WAVEFRONT
 from datasets.builtin import demo_photographs
 from main import main
@@ -24,7 +24,7 @@ from models.model_file import model_to_bytes
 from models.store import shipped_models
 from tests.adapted_cases import group_of, random_fit
 from tests.batched_cases import at_once
-from tests.helpers import SIZES, TINY, decode_image, image_of, random_frozen, random_image
+from tests.helpers import SIZES, TINY, coding_of, decode_image, image_of, random_frozen, random_image
 from tests.placed_cases import by_network
 from utils.errors import FormatError, P59Error
 

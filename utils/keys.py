@@ -35,7 +35,7 @@ OBSOLETE = {
 #: The names of utils.evaluation.codecs, whose import takes long.
 CODEC_NAMES = "QOI, QOI (Pillow), PNG, JPEG-LS, JPEG 2000, WebP, FLIF, JPEG XL e7, JPEG XL e9, P59"
 
-RUN_MODES = ("demo", "encode", "decode", "compare", "measure", "evaluate", "analyze", "tables")
+RUN_MODES = ("demo", "encode", "decode", "compare", "inspect", "measure", "evaluate", "analyze", "tables")
 
 KEYS: dict[str, Key] = {
     # What to do
@@ -74,7 +74,7 @@ KEYS: dict[str, Key] = {
         PATHS, None, "images to encode, compare, measure, evaluate, analyze or demonstrate: file, directory or list"
     ),
     "bitstream_path": Key(
-        (str,), None, ".p59 files: where to write, what to decode or compare; a directory or one .p59 file"
+        (str,), None, ".p59 files: where to write, what to decode, compare or inspect; a directory or one .p59 file"
     ),
     "output_path": Key(
         (str,),
@@ -235,7 +235,8 @@ KEYS: dict[str, Key] = {
 }
 
 _TEST = ("mode", "run_mode", "adapt_steps")
-_MODEL = (*_TEST, "checkpoint_file", "exp_name", "calibration_data", "device", "num_threads", "images_at_once")
+_FROZEN = ("checkpoint_file", "exp_name", "calibration_data")
+_MODEL = (*_TEST, *_FROZEN, "device", "num_threads", "images_at_once")
 _CODED = ("run_type", "decoder_method", "num_color_channels", "test_data", "pixel_limit")
 _FILES = ("bitstream_path", "skip_existing", "overwrite", "pixel_limit", "H", "W")
 #: Keys that a run mode, or the mode freeze, uses, or of which its task itself says why they are ignored.
@@ -243,6 +244,7 @@ USED: dict[str, tuple[str, ...]] = {
     "encode": (*_MODEL, *_CODED, *_FILES, "turn", "verify"),
     "decode": (*_MODEL, *_FILES, "output_path", "write_encode_data"),
     "compare": (*_MODEL, "test_data", "bitstream_path", "pixel_limit"),
+    "inspect": (*_TEST, *_FROZEN, "bitstream_path"),
     "measure": (*_MODEL, *_CODED),
     "demo": (*_MODEL, "num_color_channels", "bitstream_path", "test_data", "pixel_limit"),
     "tables": (*_TEST, "results_path", "output_path", "models", "exp_name"),

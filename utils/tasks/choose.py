@@ -16,7 +16,7 @@ from coders.scan import DIAGONAL, SEQUENTIAL, WAVEFRONT, Scan
 from datasets.augmentation import CHANCES
 from utils.config import Notes, listed, required, single, unused
 from utils.errors import RequestError
-from utils.tasks import compare, decode, demo, encode, freeze, measure
+from utils.tasks import compare, decode, demo, encode, freeze, inspect, measure
 from utils.tasks.choose_evaluation import analyze_task, evaluate_task, tables_task
 from utils.tasks.choose_training import train_task, validate_task
 from utils.tasks.models import ModelChoice, checkpoint_named
@@ -138,6 +138,11 @@ def _compare(config: EasyDict, notes: Notes) -> Callable[[], int]:
     return partial(compare.run, task)
 
 
+def _inspect(config: EasyDict, notes: Notes) -> Callable[[], int]:
+    source = Path(required(config, "bitstream_path", "give a .p59 file or a directory of them")).expanduser()
+    return partial(inspect.run, inspect.InspectTask(source, models_of(config, keep=False)))
+
+
 def _measure(config: EasyDict, notes: Notes) -> Callable[[], int]:
     task = measure.MeasureTask(
         sources=required(config, "test_data", "give the images to measure: a file, a directory or a list"),
@@ -189,6 +194,7 @@ RUN_MODES = {
     "encode": _encode,
     "decode": _decode,
     "compare": _compare,
+    "inspect": _inspect,
     "measure": _measure,
     "evaluate": evaluate_task,
     "analyze": _analyze,

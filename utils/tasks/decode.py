@@ -68,7 +68,7 @@ def _decode_file(task: DecodeTask, path: Path, output: Path) -> tuple[int, int, 
     check_output(output)
     if task.skip_existing and not may_be_anothers(path, output) and _is_whole(output):
         return None
-    data = _read(path)
+    data = read_stream(path)
     container = Container.from_bytes(data, task.pixel_limit)
     _check_size(container, task)
     with task.backend.room(container.height * container.width):
@@ -144,7 +144,8 @@ def find_streams(source: Path) -> list[Path]:
     return found
 
 
-def _read(path: Path) -> bytes:
+def read_stream(path: Path) -> bytes:
+    """The bytes of a .p59 file. Raises InputError where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

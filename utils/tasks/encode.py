@@ -13,9 +13,8 @@ import numpy as np
 from coders.backends import Backend
 from coders.container import MAGIC, PIXEL_LIMIT, VERSION, Container
 from coders.fitting import Fitting
-from coders.image_codec import decode_picture, encode_picture, models_named, scan_named
+from coders.image_codec import decode_picture, encode_picture, models_named, network_rows, scan_named
 from coders.picture import Picture, same_picture
-from coders.planes import is_adapted
 from coders.scan import Scan
 from datasets.images import find_images, left_out, pixels_of
 from datasets.metadata import same_metadata
@@ -176,7 +175,7 @@ def coding_of(container: Container) -> tuple[str, str]:
 
     "plain" and nothing where no network is used.
     """
-    scan, adapted = scan_named(container), any(map(is_adapted, container.planes))
+    scan, adapted = scan_named(container), any(rows.coding.is_adapted for rows in network_rows(container))
     models = ", ".join(fingerprint[:4].hex() for fingerprint in models_named(container))
     return (scan.name if scan else "plain") + (", adapted" if adapted else ""), models
 

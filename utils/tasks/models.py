@@ -92,12 +92,16 @@ class ModelChoice:
 
     def named(self, fingerprint: bytes) -> FrozenModel:
         """The model that a file names. Raises ModelError where it is not at hand."""
+        return self.chosen(fingerprint).model
+
+    def chosen(self, fingerprint: bytes) -> ChosenModel:
+        """The same, with the file it is in."""
         given = self.given()
         with self._lock:
             for known in (chosen for models in self._known.values() for chosen in models):
                 if known.model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
-                    return known.model
-            return self._remember(fingerprint, lambda: (model_for_file(fingerprint, given),))[0].model
+                    return known
+            return self._remember(fingerprint, lambda: (model_for_file(fingerprint, given),))[0]
 
     def _remember(self, key, make: Callable[[], tuple[ChosenModel, ...]]) -> tuple[ChosenModel, ...]:
         with self._lock:
