@@ -19,6 +19,7 @@ from utils.keys import key_help
 from utils.stopping import Terminated
 from utils.tasks.choose import task_of
 from utils.tasks.report import all_said, complain, say
+from utils.version import VERSION
 
 INTERRUPTED, SIGNALLED = 130, 128
 
@@ -37,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="configuration keys, each also a key=value override:\n" + key_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"P59 {VERSION}")
     parser.add_argument("config", help="JSON file; the shipped ones are found by name, for example encode_wavefront")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a key of the file")
     for stream in (sys.stdout, sys.stderr):

@@ -31,6 +31,7 @@ from models.model_file import read_model
 from models.store import model_for_file, shipped_models
 from utils.arguments import MOST_THREADS, flag, whole_number
 from utils.errors import FormatError, InputError, LosslessError, ModelError, P59Error, RequestError
+from utils.version import VERSION
 
 __all__ = [
     "FormatError",
@@ -44,6 +45,8 @@ __all__ = [
     "decode_array",
     "encode",
 ]
+
+__version__ = VERSION
 
 AnyImage = Image.Image | np.ndarray | str | os.PathLike
 AnyModel = FrozenModel | str | os.PathLike
@@ -89,7 +92,7 @@ def encode(
     turn, verify = flag("turn", turn), flag("verify", verify)
     given, backend = _given(model), _backend(device, threads)
     if isinstance(image, str | os.PathLike) and _begins_as_p59(image):
-        picture = _decoded(Container.from_bytes(Path(image).read_bytes(), pixel_limit), given, backend)
+        picture = _decoded(Container.from_bytes(_path(image).read_bytes(), pixel_limit), given, backend)
     else:
         picture = _picture(image, pixel_limit)
 
@@ -152,9 +155,11 @@ def _picture(image: AnyImage | Picture, pixel_limit: int) -> Picture:
     if isinstance(image, str) and not image:
         raise InputError("image is ''; give the path of an image file")
     if isinstance(image, str | os.PathLike):
-        return read_picture(Path(image), pixel_limit)
+        return read_picture(_path(image), pixel_limit)
     if isinstance(image, Picture):
         picture = image
+    elif isinstance(image, np.ma.MaskedArray):
+        raise InputError("array is masked, and masks are not kept; give its data or its filled()")
     elif isinstance(image, np.ndarray) and image.dtype != bool:
         picture = picture_of_samples(np.atleast_1d(image))
     else:
@@ -214,9 +219,14 @@ def _model(model: AnyModel) -> FrozenModel:
     if isinstance(model, str) and not model:
         raise RequestError("model is ''; give a model's file, or None for the shipped models")
     try:
-        return read_model(Path(model), "give the path of a model's file")
+        return read_model(_path(model), "give the path of a model's file")
     except ValueError as error:  # a path that no system takes
         raise ModelError(f"model {str(model)!r} cannot be read ({error}); give a model's file") from error
+
+
+def _path(path: str | os.PathLike) -> Path:
+    """Also of a path that is bytes to the system, as os.scandir(b".") gives."""
+    return Path(os.fsdecode(path))
 
 
 def _threads(threads: int | None) -> int | None:

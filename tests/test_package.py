@@ -66,7 +66,7 @@ def path(site, tmp_path_factory) -> list[Path]:
 
 
 def test_only_names_that_are_its_own_are_installed(site):
-    assert sorted(entry.name for entry in site.iterdir()) == ["_p59", "p59-0.1.0.dist-info", "p59.py"]
+    assert sorted(entry.name for entry in site.iterdir()) == ["_p59", f"p59-{p59.__version__}.dist-info", "p59.py"]
 
 
 def test_nothing_is_left_out(site):
@@ -109,7 +109,8 @@ def test_the_command_finds_the_shipped_configurations(path, tmp_path):
     def command_line(*arguments: str) -> subprocess.CompletedProcess:
         return run_python("-c", CALL_MAIN, *arguments, cwd=tmp_path, path=path)
 
-    assert command_line("--help").stdout.startswith("usage: p59 [-h] config")
+    assert command_line("--help").stdout.startswith("usage: p59 [-h] [--version] config")
+    assert command_line("--version").stdout == f"P59 {p59.__version__}\n"
     encoded = command_line("encode_diagonal", "test_data=photo.png", "bitstream_path=encoded/")
     assert encoded.returncode == 0, encoded.stderr
     decoded = command_line("decode.json", "bitstream_path=encoded/", "output_path=decoded/")

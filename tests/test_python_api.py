@@ -49,6 +49,20 @@ def test_arrays_come_back(shape, kind, order):
     assert np.array_equal(restored, samples)
 
 
+def test_paths_of_every_kind(tmp_path):
+    file = tmp_path / "a.png"
+    Image.fromarray(random_image(20, 24)).save(file)
+    data = p59.encode(file)
+    (named,), (in_bytes,) = os.scandir(tmp_path), os.scandir(os.fsencode(tmp_path))
+    for path in (str(file), named, in_bytes):
+        assert p59.encode(path) == data
+
+
+def test_masks_are_not_lost_without_a_word():
+    with pytest.raises(p59.InputError, match="masked"):
+        p59.encode(np.ma.masked_array(random_image(4, 4), mask=True))
+
+
 @pytest.mark.parametrize(
     ("image", "forms"),
     [

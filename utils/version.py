@@ -1,0 +1,3 @@
+"""The version of P59, which packaging reads here."""
+
+VERSION = "0.1.0"
