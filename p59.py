@@ -18,7 +18,7 @@ from PIL import Image
 
 from coders.backends import Backend, device_of
 from coders.container import MAGIC, PIXEL_LIMIT, Container
-from coders.fitting import MOST_STEPS, Fitting
+from coders.fitting import Fitting
 from coders.image_codec import decode_picture, encode_picture
 from coders.kept_backends import kept_backend
 from coders.model_choice import best_model
@@ -29,7 +29,7 @@ from datasets.pillow_plugin import is_p59, register
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import read_model
 from models.store import model_for_file, shipped_models
-from utils.arguments import MOST_THREADS, flag, whole_number
+from utils.arguments import MOST_STEPS, MOST_THREADS, flag, whole_number
 from utils.errors import FormatError, InputError, LosslessError, ModelError, P59Error, RequestError
 from utils.version import VERSION
 

@@ -17,9 +17,10 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmarks.native import photographs
-from coders.backends import IMAGES_AT_ONCE, Backend, backend_for, batched_backend, device_of
+from coders.backends import Backend, backend_for, device_of
 from coders.networks import has_kernel
 from coders.scan import DIAGONAL, WAVEFRONT, Scan
+from coders.torch_backends import IMAGES_AT_ONCE, batched_backend
 from models.frozen import FrozenModel
 from models.store import shipped_models
 from utils.errors import P59Error

@@ -17,9 +17,10 @@ import torch
 
 from benchmarks.native import clocked, photographs
 from coders import native
-from coders.fitting import BETAS, CONTEXTS, LARGEST_GRADIENT, Search, TorchSearch, products_for
+from coders.fitting import BETAS, CONTEXTS, LARGEST_GRADIENT, Search, products_for
 from coders.native.fitter import NativeSearch
-from models.adapted_net import AdaptedNet
+from coders.torch_fitting import TorchSearch
+from models.adaptable import Adaptable
 from models.model_file import read_model
 
 STEPS = 20
@@ -39,14 +40,14 @@ def main() -> int:
     taps = model.description.taps
     kinds = [] if native.unavailable_reason() else native.extension().gradient_kinds()
     ways = [(kind, threads) for kind in (*kinds, "pytorch") for threads in sorted({1, arguments.threads})]
-    generator = torch.Generator().manual_seed(0)
-    places = torch.randint(0, image.shape[0] * image.shape[1], (CONTEXTS,), generator=generator)
+    pixels = image.shape[0] * image.shape[1]
+    places = np.random.default_rng(0).integers(0, pixels, CONTEXTS)
 
     def search(kind: str, threads: int) -> Search:
-        net = AdaptedNet(model, products_for(image.shape[0] * image.shape[1], 1000), torch.Generator().manual_seed(0))
+        adaptable = Adaptable(model, products_for(pixels, 1000), np.random.default_rng(0))
         if kind == "pytorch":
-            return TorchSearch(net, image, taps, "cpu")
-        return NativeSearch(kind, net, image, taps, threads, LARGEST_GRADIENT, BETAS)
+            return TorchSearch(adaptable, image, taps, "cpu")
+        return NativeSearch(kind, adaptable, image, taps, threads, LARGEST_GRADIENT, BETAS)
 
     def steps(one: Search) -> None:
         for _ in range(STEPS):

@@ -14,10 +14,11 @@ import torch
 
 from coders.numpyac import TOTAL_BITS, Decoder, Encoder
 from coders.scan import Scan
-from models.context_net import inputs_at
+from models.contexts import Canvas, inputs_at
 from models.fixed_mixture import FixedMixture, cdf_points, channel_means, fixed_mixture, scalar_cdf_point
-from models.frozen import FrozenModel, FrozenNet
-from models.neighbourhood import LEFT, TOP, Canvas
+from models.frozen import FrozenModel
+from models.frozen_net import FrozenNet
+from models.neighbourhood import LEFT, TOP
 
 #: Pixels whose contexts are evaluated together where all of them are known. Changes speed and memory, never a byte.
 BLOCK_PIXELS = 1 << 14
@@ -159,8 +160,3 @@ def measure_stream(
     meter = SymbolMeter(model.description.channels)
     traverse(Canvas.of(image, model.description.padding), model, scan, meter, device, pixels)
     return meter.bits
-
-
-def bits_of_shares(shares: np.ndarray) -> np.ndarray:
-    """Symbols' shares c_high - c_low (..., C) of 65536 -> ideal bits of each (..., C) float64."""
-    return TOTAL_BITS - np.log2(shares.astype(np.float64))

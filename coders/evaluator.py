@@ -17,7 +17,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 import torch
 
-from models.frozen import FrozenNet
+from models.frozen_net import FrozenNet
 from models.fused import FusedNets, Launch
 from utils.device_memory import is_out_of_memory
 from utils.errors import DeviceMemoryError

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from coders.evaluator import CopyingEvaluator, Evaluator, FusedEvaluator, Seconds
-from models.frozen import INPUT_LIMIT, FrozenModel, FrozenNet
+from models.frozen import INPUT_LIMIT, FrozenModel
+from models.frozen_net import FrozenNet
 from models.fused import ENOUGH, FusedNets, fusable
 from utils.device_memory import is_out_of_memory
 

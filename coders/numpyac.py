@@ -29,6 +29,11 @@ MASK = (1 << STATE_BITS) - 1
 HALF, QUARTER, THREE_QUARTERS = 1 << 31, 1 << 30, 3 << 30
 
 
+def bits_of_shares(shares: np.ndarray) -> np.ndarray:
+    """Symbols' shares c_high - c_low of 65536 -> ideal bits of each, float64."""
+    return TOTAL_BITS - np.log2(shares.astype(np.float64))
+
+
 class Encoder:
     """Writes symbols, given as pairs of CDF points, to a stream."""
 

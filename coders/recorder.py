@@ -10,9 +10,10 @@ import torch
 from coders.codec import BLOCK_PIXELS, traverse
 from coders.numpyac import TOTAL_BITS
 from coders.scan import Scan
-from models.fixed_mixture import MEAN_BITS, WEIGHT_BITS, cdf_points
+from models.contexts import Canvas
+from models.fixed_mixture import cdf_points
+from models.fixed_point import MEAN_BITS, WEIGHT_BITS
 from models.frozen import FrozenModel
-from models.neighbourhood import Canvas
 
 
 @dataclass(frozen=True)

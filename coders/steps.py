@@ -17,10 +17,9 @@ import torch
 from coders import native
 from coders.codec import SymbolReader, SymbolWriter, code_block
 from coders.scan import Scan
-from models.context_net import inputs_at
+from models.contexts import Canvas, inputs_at
 from models.fixed_mixture import fixed_mixture
 from models.frozen import FrozenModel
-from models.neighbourhood import Canvas
 
 #: Pixels of an image that is encoded, in one turn. Changes speed and memory, never a byte.
 ENCODE_PIXELS = 1 << 12

@@ -1,6 +1,6 @@
 """The float network: contexts in, mixture outputs out. Used for training and for measuring.
 
-Letters: N contexts, T taps, C channels, I inputs, K outputs of one pixel.
+Letters: N contexts, I inputs, K outputs of one pixel.
 """
 
 from __future__ import annotations
@@ -12,49 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from models.description import ModelDescription
-from models.neighbourhood import PARITIES, WEST, Tap, gather_contexts, parity_signs
-
-LEAKY_SLOPE = 0.01
-
-
-def inputs_at(
-    padded: torch.Tensor,
-    rows: torch.Tensor,
-    columns: torch.Tensor,
-    description: ModelDescription,
-    taps: tuple[Tap, ...] | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """`integer_inputs` of the pixels at (`rows`, `columns`), each (N,), of a padded image (see models.neighbourhood).
-
-    `taps` replaces the description's where an order does not know all of them (see coders.scan).
-    """
-    contexts = gather_contexts(padded, rows, columns, taps or description.taps)
-    return integer_inputs(contexts, description, torch.stack((rows, columns), 1))
-
-
-def integer_inputs(
-    contexts: torch.Tensor, description: ModelDescription, places: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The network's inputs as integers, and the reference that inputs and means are relative to.
-
-    contexts (N, T, C) uint8, for parities the places (N, 2), row and column -> inputs (N, I), reference (N, C), int16.
-    Reference "none": the values themselves, reference 0. Reference "west": differences from the west pixel Wst,
-    and 2 * Wst - 255 at the west tap itself. Parities, where the network sees them: -255 in even rows, 255 in odd ones,
-    and in the same way for columns. `ModelDescription.input_scales` says what one unit is worth.
-    """
-    values = contexts.to(torch.int16)
-    if description.reference == "none":
-        reference = torch.zeros_like(values[:, 0])
-    else:
-        west = description.taps.index(WEST)
-        reference = values[:, west]
-        values = values - reference[:, None]
-        values[:, west] = 2 * reference - 255
-    inputs = values.flatten(1)
-    if description.parities:
-        inputs = torch.cat((inputs, (places & 1).to(inputs) * 510 - 255), 1)
-    return inputs, reference
+from models.description import LEAKY_SLOPE, ModelDescription
+from models.neighbourhood import PARITIES, parity_signs
 
 
 class ContextNet(nn.Module):

@@ -12,6 +12,8 @@ from models.neighbourhood import ALLOWED_TAPS, CAUSAL_TAPS, PADDINGS, PARITIES, 
 
 REFERENCES = ("none", "west")
 SCALES = ("clamped", "exponential")
+#: Of LeakyReLU, below zero.
+LEAKY_SLOPE = 0.01
 
 
 @dataclass(frozen=True)

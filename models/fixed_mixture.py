@@ -1,15 +1,8 @@
 """Integer mixtures: the frozen network's outputs to integer CDF points. Integers only, one defined result.
 
-Letters: N pixels, C channels, M components, K network outputs, X cross terms of a component (C (C - 1) / 2). Units of
-the network's integer outputs (its last layer is frozen to them):
-
-    means   1/64 pixel value, relative to the reference        MEAN_BITS
-    scales  "exponential": index on the grid sigma = 0.11 * 2**(index/16) pixel values, 0..191
-            "clamped": 1/4096 pixel value, looked up on the same grid
-    logits  1/256 of a binary logarithm                        LOGIT_BITS
-    cross   1/4096                                             CROSS_BITS
-
-A CDF point of value v (0..256) is what the coder needs: point(0) = 0, point(256) = 65536 and between them
+Letters: N pixels, C channels, M components, K network outputs, X cross terms of a component (C (C - 1) / 2). Units are
+those of models.fixed_point. A CDF point of value v (0..256) is what the coder needs: point(0) = 0, point(256) = 65536
+and between them
 
     point(v) = v + (sum_i weight_i * PHI((64 v - 32 - mean_i) / (64 sigma_i)) + 2**13 >> 14)
 
@@ -25,29 +18,30 @@ from typing import NamedTuple
 import torch
 
 from models.description import ModelDescription
+from models.fixed_point import (
+    CROSS_BITS,
+    CROSS_LIMIT,
+    LOGIT_BITS,
+    MEAN_BITS,
+    MEAN_HIGHEST,
+    MEAN_LOWEST,
+    PHI_ROUND,
+    PHI_SHIFT,
+    RAW_LIMIT,
+    SCALE_COUNT,
+    SCALE_STEPS,
+    TOTAL,
+    WEIGHT_BITS,
+    Z_LIMIT,
+    Z_SHIFT,
+    Z_STEP_BITS,
+)
 from models.fixed_tables import (
     exp2_table,
     normal_cdf_table,
     scale_mantissas,
     scale_thresholds,
 )
-
-MEAN_BITS, LOGIT_BITS, CROSS_BITS, WEIGHT_BITS = 6, 8, 12, 12
-CLAMPED_SCALE_BITS = 12
-SCALE_STEPS, SCALE_OCTAVES = 16, 12
-SCALE_COUNT = SCALE_STEPS * SCALE_OCTAVES
-#: Conditional means are clamped to these, in 1/64 pixel value.
-MEAN_LOWEST, MEAN_HIGHEST = -(1 << 15), (1 << 15) + (1 << 14)
-#: Raw means and logits are clamped to +- this, cross terms to +- 32767, before anything is computed with them.
-RAW_LIMIT = 1 << 20
-CROSS_LIMIT = 32767
-#: Normal CDF table: argument z in 1/4096 sigma, one entry every 64, from -5 to 5 sigma.
-Z_BITS, Z_STEP_BITS = 12, 6
-Z_LIMIT = 5 << Z_BITS
-#: z = (x * scale_mantissas[index % 16]) >> (Z_SHIFT + index // 16), x in 1/64 pixel value.
-Z_SHIFT = 5
-PHI_ROUND, PHI_SHIFT = 1 << 13, 14
-TOTAL = 65536
 
 
 class FixedMixture(NamedTuple):

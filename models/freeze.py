@@ -2,7 +2,7 @@
 
 Every row (output) of every hidden layer gets its own scale, chosen from the range seen on calibration images; the
 scales are folded into the next layer's weights, whose rows then use as many bits as int16 and the 32-bit bound allow.
-The last layer is scaled to the units of models.fixed_mixture. models.rounding rounds. Floats are used here and nowhere
+The last layer is scaled to the units of models.fixed_point. models.rounding rounds. Floats are used here and nowhere
 later: the result is the integer model itself, and what reads a file is always that.
 
 Letters: N contexts, K rows and I inputs of a layer; H, W image size, C channels.
@@ -10,18 +10,18 @@ Letters: N contexts, K rows and I inputs of a layer; H, W image size, C channels
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from models.context_net import LEAKY_SLOPE, ContextNet, inputs_at
-from models.description import ModelDescription
-from models.fixed_mixture import CLAMPED_SCALE_BITS, CROSS_BITS, LOGIT_BITS, MEAN_BITS, SCALE_STEPS
-from models.frozen import INPUT_LIMIT, INT32_MAX, LEAKY_FLOOR, FrozenLayer, FrozenModel, IntegerLayer, rounding_half
-from models.mixture import LOG_SCALE_OFFSET, MEAN_GAIN, SCALE_MINIMUM
+from models.context_net import ContextNet
+from models.contexts import inputs_at
+from models.description import LEAKY_SLOPE, ModelDescription
+from models.frozen import INPUT_LIMIT, INT32_MAX, LEAKY_FLOOR, FrozenLayer, FrozenModel, rounding_half
+from models.frozen_net import IntegerLayer
 from models.neighbourhood import pad_image
+from models.output_units import output_units
 from models.rounding import ENOUGH, remaining_bias, rounded_rows
 from utils.errors import ModelError
 
@@ -89,22 +89,6 @@ def margin_of(images: list[np.ndarray]) -> float:
 def _contexts(image: np.ndarray) -> int:
     """How many contexts of an image are looked at."""
     return min(CONTEXTS_PER_IMAGE, image.shape[0] * image.shape[1])
-
-
-def output_units(description: ModelDescription) -> tuple[np.ndarray, np.ndarray]:
-    """(gain, offset), each (K,): integer output = float output * gain + offset, in units of models.fixed_mixture."""
-    gain, offset = np.zeros(description.outputs), np.zeros(description.outputs)
-    rows = description.output_rows
-    gain[rows["means"]] = (255 if description.reference == "none" else MEAN_GAIN) * 2**MEAN_BITS
-    if description.scales == "exponential":
-        steps_per_unit = SCALE_STEPS * math.log2(math.e)
-        gain[rows["scales"]] = steps_per_unit
-        offset[rows["scales"]] = SCALE_STEPS * math.log2(255 / SCALE_MINIMUM) + LOG_SCALE_OFFSET * steps_per_unit
-    else:
-        gain[rows["scales"]] = 255 * 2**CLAMPED_SCALE_BITS
-    gain[rows["logits"]] = math.log2(math.e) * 2**LOGIT_BITS
-    gain[rows["cross"]] = 2**CROSS_BITS
-    return gain, offset
 
 
 @torch.no_grad()

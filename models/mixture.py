@@ -13,19 +13,11 @@ from typing import NamedTuple
 import torch
 
 from models.description import ModelDescription
+from models.fixed_point import CODER_FLOOR, CODER_SHARE
+from models.output_units import LOG_SCALE_OFFSET, MEAN_GAIN, SCALE_MAXIMUM, SCALE_MINIMUM
 
-#: Smallest standard deviation in pixel units (the published lower bound, 0.11/255 in [0, 1] units).
-SCALE_MINIMUM = 0.11
-#: Largest of the exponential parametrisation: 12 octaves above the smallest, one step more than the integer grid has.
-SCALE_MAXIMUM = SCALE_MINIMUM * 2**12
-#: Reference west: mean = west + 0.1 * 255 * output. Exponential scales: sigma = 255 * exp(output - 4).
-MEAN_GAIN = 0.1 * 255
-LOG_SCALE_OFFSET = -4.0
 #: Smallest probability the published loss counts.
 PUBLISHED_CLIP = 1e-9
-#: The 16-bit coder gives each of 256 symbols 1/65536 on top of its share of the rest.
-CODER_SHARE = (65536 - 256) / 65536
-CODER_FLOOR = 1 / 65536
 
 
 class Mixture(NamedTuple):

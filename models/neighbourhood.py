@@ -1,13 +1,11 @@
-"""The causal neighbourhood as data, and the gathering of contexts.
+"""The causal neighbourhood as data, and what lies beyond the border of an image.
 
-A *tap* is a (row, column) offset from the current pixel; a *context* is the pixel values at all taps.
-Letters: H, W image height and width; C channels; T taps; N contexts.
+A *tap* is a (row, column) offset from the current pixel. Letters: H, W image height and width; C channels.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 Tap = tuple[int, int]
 
@@ -79,60 +77,3 @@ def parity_signs(phase: int) -> tuple[int, int]:
     """What multiplies the parities of row and column in a phase, which takes even columns (bit 0) or rows (bit 1) for
     odd ones."""
     return -1 if phase & 2 else 1, -1 if phase & 1 else 1
-
-
-class Canvas:
-    """A padded image that may be filled pixel by pixel; its border follows from the pixels already put.
-
-    padded      (TOP + H + BOTTOM, LEFT + W + RIGHT, C) uint8 tensor
-    """
-
-    def __init__(self, padded: torch.Tensor, padding: str) -> None:
-        self.padded, self.padding = padded, padding
-        self.height, self.width = padded.shape[0] - TOP - BOTTOM, padded.shape[1] - LEFT - RIGHT
-
-    @classmethod
-    def of(cls, image: np.ndarray, padding: str) -> Canvas:
-        """A complete image (H, W, C) uint8."""
-        return cls(torch.from_numpy(pad_image(image, padding)), padding)
-
-    @classmethod
-    def blank(cls, height: int, width: int, channels: int, padding: str) -> Canvas:
-        """An image to be filled by `put`."""
-        return cls.of(np.zeros((height, width, channels), np.uint8), padding)
-
-    def put(self, rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor) -> None:
-        """Set the pixels (N, C) at (rows, columns), each (N,), and the border cells that continue them."""
-        self.padded[rows + TOP, columns + LEFT] = values
-        if self.padding == "zero":
-            return
-        last, first = columns == self.width - 1, columns == 0
-        self.padded[rows[last] + TOP, LEFT + self.width :] = values[last, None]
-        if self.padding == "edge":
-            first &= rows < self.height - 1
-            self.padded[rows[first] + TOP + 1, :LEFT] = values[first, None]
-            return
-        for distance in range(1, LEFT + 1):
-            inside = first & (rows + distance < self.height + BOTTOM)
-            self.padded[rows[inside] + TOP + distance, LEFT - distance] = values[inside]
-        for distance in range(1, BOTTOM + 1):
-            inside = (rows == self.height - 1) & (columns >= distance)
-            self.padded[self.height + TOP + distance - 1, columns[inside] + LEFT - distance] = values[inside]
-
-    def image(self) -> np.ndarray:
-        """The image (H, W, C) uint8 without its border."""
-        return self.padded[TOP : TOP + self.height, LEFT : LEFT + self.width].numpy()
-
-
-def gather_contexts(
-    padded: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, taps: tuple[Tap, ...]
-) -> torch.Tensor:
-    """Contexts of the pixels at (`rows`, `columns`), each (N,), of a padded image
-    (TOP + H + BOTTOM, LEFT + W + RIGHT, C).
-
-    Returns (N, T, C) in the image's dtype.
-    """
-    stride = padded.shape[1]
-    offsets = torch.tensor([dr * stride + dc for dr, dc in taps], device=padded.device)
-    positions = (rows + TOP) * stride + (columns + LEFT)
-    return padded.reshape(-1, padded.shape[2])[positions[:, None] + offsets]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.context_net import ContextNet, inputs_at
+from models.context_net import ContextNet
+from models.contexts import inputs_at
 from models.mixture import BITS, mixture_of
 from models.neighbourhood import pad_image
 

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models.checkpoint import network_of, read_checkpoint, settings_of
-from models.context_net import ContextNet
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import is_model_file, model_to_bytes, read_model
 from utils.errors import ModelError
 from utils.files import TakenError, write_new
+
+if TYPE_CHECKING:
+    from models.context_net import ContextNet
 
 SHIPPED = Path(__file__).parent / "weights"
 
@@ -101,6 +103,8 @@ def chosen_model(path: Path, freezer: Callable[[ContextNet, dict], FrozenModel],
         raise ModelError(f"model {str(path)!r} cannot be read ({error.strerror}); check checkpoint_file") from error
     if is_model_file(data):
         return ChosenModel(read_model(path), path)
+    from models.checkpoint import network_of, read_checkpoint, settings_of  # brings PyTorch
+
     payload = read_checkpoint(path)
     net = network_of(payload, path)
     kept = frozen_path_of(path, data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coders import networks
-from models.frozen import FrozenNet
+from models.frozen_net import FrozenNet
 from models.fused import FusedNets
 
 

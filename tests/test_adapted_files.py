@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from coders import codec
-from coders.backends import batched_backend
 from coders.batched import FAMILIES_KEPT, BatchedCoder
 from coders.container import MODE_NAMED, Container
 from coders.image_codec import decode_picture, encode_image, encode_picture, models_named, scan_named
@@ -17,6 +16,7 @@ from coders.picture import Picture, same_picture
 from coders.planes import EXPANDED, ITSELF, ONE_CHANNEL
 from coders.scan import DIAGONAL, SCANS, WAVEFRONT
 from coders.side_information import adaptation_to_bytes
+from coders.torch_backends import batched_backend
 from models.adaptation import Adaptation, adapted
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.store import shipped_models

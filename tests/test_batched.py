@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from coders import backends, codec, native
-from coders.backends import batched_backend
 from coders.batched import BatchedCoder
 from coders.container import Container
 from coders.evaluator import Evaluator, Seconds
 from coders.image_codec import scan_named
 from coders.scan import SCANS, WAVEFRONT
+from coders.torch_backends import IMAGES_AT_ONCE, batched_backend
 from datasets.builtin import demo_photographs
 from datasets.images import open_image
 from datasets.png import png_bytes
@@ -208,5 +208,5 @@ def test_the_slow_path_leaves_the_callers_number_of_threads(monkeypatch, torch_t
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_takes_many_images():
-    assert backends.backend_for("cuda").at_once == backends.IMAGES_AT_ONCE
+    assert backends.backend_for("cuda").at_once == IMAGES_AT_ONCE
     assert backends.backend_for("cuda", None, 7).at_once == 7

@@ -9,8 +9,8 @@ import pytest
 
 from coders import cores as cores_module
 from coders import native
-from coders.backends import batched_backend
 from coders.scan import SCANS, WAVEFRONT
+from coders.torch_backends import batched_backend
 from tests.batched_cases import REASON
 from tests.helpers import TINY, random_frozen, random_image
 from utils.errors import StoppedError

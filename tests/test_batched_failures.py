@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from coders import codec
-from coders.backends import batched_backend
 from coders.batched import BatchedCoder, _Group
 from coders.evaluator import Evaluator
 from coders.scan import WAVEFRONT
-from models.frozen import FrozenNet
+from coders.torch_backends import batched_backend
+from models.frozen_net import FrozenNet
 from tests.batched_cases import Slow, encoded, outcomes
 from tests.helpers import TINY, random_frozen, random_image
 from utils.errors import DeviceMemoryError, P59Error, StoppedError

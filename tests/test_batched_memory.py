@@ -13,7 +13,7 @@ from coders import batched
 from coders.batched import BatchedCoder
 from coders.evaluator import FEWEST_PIXELS, CopyingEvaluator, Evaluator
 from coders.scan import WAVEFRONT
-from models.frozen import FrozenNet
+from models.frozen_net import FrozenNet
 from tests.batched_cases import at_once, encoded
 from tests.helpers import TINY, random_frozen, random_image
 from utils.device_memory import is_out_of_memory

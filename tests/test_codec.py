@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coders.backends import backend_for
-from coders.codec import bits_of_shares, decode_stream, encode_stream, measure_stream
-from coders.numpyac import TOTAL, Encoder
+from coders.codec import decode_stream, encode_stream, measure_stream
+from coders.numpyac import TOTAL, Encoder, bits_of_shares
 from coders.scan import DIAGONAL, SCANS
-from models.context_net import integer_inputs
+from models.contexts import integer_inputs
 from models.description import PUBLISHED, ModelDescription
 from models.fixed_mixture import cdf_points, channel_means, fixed_mixture
-from models.frozen import FrozenNet
+from models.frozen_net import FrozenNet
 from models.model_file import model_to_bytes
 from models.neighbourhood import CAUSAL_TAPS
 from tests.helpers import ROOT, SIZES, TINY, random_frozen, random_image, whole_context

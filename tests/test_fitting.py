@@ -12,7 +12,7 @@ from PIL import Image
 
 import main as command_line
 import p59
-from coders import fitting
+from coders import fitting, torch_fitting
 from coders.backends import backend_for
 from coders.container import Container
 from coders.fitting import FEW_PIXELS, MOST_FITTED, Fitting, products_for
@@ -21,9 +21,10 @@ from coders.native import INSTRUCTION_SET_VARIABLE
 from coders.native.gradients import gradient_kind
 from coders.scan import DIAGONAL, WAVEFRONT
 from datasets.builtin import demo_photographs
+from models.adaptable import Adaptable
 from models.adaptation import MOST_PRODUCTS, adapted, row_groups
 from models.adapted_net import AdaptedNet
-from models.frozen import FrozenNet
+from models.frozen_net import FrozenNet
 from models.store import shipped_models
 from tests.helpers import (
     ROOT,
@@ -112,14 +113,14 @@ def test_networks_of_every_kind_are_fitted(name):
 def test_fitting_imitates_the_integers():
     """What the float network says about an adapted network is what the adapted integers compute, but for rounding."""
     model = shipped_models("wavefront", 1)[0].model
-    net = AdaptedNet(model, 2, torch.Generator().manual_seed(0))
+    net = AdaptedNet(Adaptable(model, 2, np.random.default_rng(0)))
     chosen = random_adaptation(model.description, 0, 2, 3)
     with torch.no_grad():
         for index, layer in enumerate(chosen):
             for part in ("offsets", "gains", "left", "right"):
                 getattr(net, part)[index].copy_(torch.from_numpy(getattr(layer, part)).float())
     inputs = torch.from_numpy(np.random.default_rng(0).integers(-60, 61, (50, model.description.inputs)))
-    exact = FrozenNet(adapted(model, net.adaptation()))(inputs).double()
+    exact = FrozenNet(adapted(model, net.adaptable.adaptation()))(inputs).double()
     before = FrozenNet(model)(inputs).double()
     with torch.no_grad():
         imitated = net(inputs).double()
@@ -156,18 +157,18 @@ def fitted(steps: int = 2, **settings):
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_callers_may_have_gradients_off(mode):
+def test_callers_may_have_gradients_off(mode, in_pytorch):
     with mode():
         fitted()
 
 
-def test_the_callers_number_of_threads_comes_back(torch_threads):
+def test_the_callers_number_of_threads_comes_back(torch_threads, in_pytorch):
     torch_threads(2)
     fitted(threads=1)
     assert torch.get_num_threads() == 2
 
 
-def test_callers_may_have_another_default_device():
+def test_callers_may_have_another_default_device(in_pytorch):
     """As for building models lazily."""
     first = fitted(4)
     torch.set_default_device("meta")
@@ -185,6 +186,16 @@ def test_progress_is_not_touched_where_none_is_shown(monkeypatch):
     fitted()
 
 
+def test_short_memory_in_the_native_core_is_an_error_of_ours(monkeypatch):
+    def failing(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(fitting, "NativeSearch", failing)
+    monkeypatch.setattr(torch_fitting, "TorchSearch", failing)
+    with pytest.raises(DeviceMemoryError, match="while fitting"):
+        fitted()
+
+
 def test_fitting_can_be_stopped():
     asked = iter([False, True])
     with pytest.raises(StoppedError):
@@ -195,7 +206,7 @@ def test_short_memory_is_an_error_of_ours(monkeypatch, in_pytorch):
     def failing(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(fitting, "inputs_at", failing)
+    monkeypatch.setattr(torch_fitting, "inputs_at", failing)
     with pytest.raises(DeviceMemoryError, match="while fitting"):
         fitted()
 
@@ -206,7 +217,7 @@ def test_a_device_that_fails_is_an_error_of_ours(monkeypatch, in_pytorch):
     def failing(*_):
         raise RuntimeError("unspecified launch failure\nadvice")
 
-    monkeypatch.setattr(fitting, "inputs_at", failing)
+    monkeypatch.setattr(torch_fitting, "inputs_at", failing)
     model = random_frozen(TINY["west"])
     with pytest.raises(RuntimeError, match="unspecified"):
         Fitting(3)(random_image(20, 20), model, model.description.taps)
@@ -215,7 +226,7 @@ def test_a_device_that_fails_is_an_error_of_ours(monkeypatch, in_pytorch):
 
 
 def test_steps_whose_gradient_is_no_number_are_left_out(monkeypatch, in_pytorch):
-    monkeypatch.setattr(fitting, "bits_coded", lambda mixture, pixels: mixture.means.sum() * torch.nan)
+    monkeypatch.setattr(torch_fitting, "bits_coded", lambda mixture, pixels: mixture.means.sum() * torch.nan)
     model = random_frozen(TINY["west"])
     adaptation = Fitting(3)(random_image(20, 20), model, model.description.taps)
     assert adapted(model, adaptation).fingerprint == model.fingerprint

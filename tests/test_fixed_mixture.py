@@ -15,21 +15,10 @@ from hypothesis import strategies as st
 
 from models import fixed_tables
 from models.description import ModelDescription
-from models.fixed_mixture import (
-    CROSS_BITS,
-    MEAN_BITS,
-    MEAN_HIGHEST,
-    MEAN_LOWEST,
-    SCALE_COUNT,
-    TOTAL,
-    FixedMixture,
-    cdf_points,
-    channel_means,
-    fixed_mixture,
-    scalar_cdf_point,
-)
-from models.freeze import output_units
+from models.fixed_mixture import FixedMixture, cdf_points, channel_means, fixed_mixture, scalar_cdf_point
+from models.fixed_point import CROSS_BITS, MEAN_BITS, MEAN_HIGHEST, MEAN_LOWEST, SCALE_COUNT, TOTAL
 from models.mixture import Mixture, bits_coded, mixture_of
+from models.output_units import output_units
 from tests.mixture_cases import DESCRIPTIONS, random_case
 
 # The tables, computed here in another way and precision.

@@ -36,8 +36,9 @@ image = random_image(64, 64, kind="smooth")
 PLAYED = """
 import torch
 torch.cuda.is_available = lambda: True
-batched = backends.batched_backend
-backends.batched_backend = lambda device, *case: batched("cpu", *case)
+from coders import torch_backends
+batched = torch_backends.batched_backend
+torch_backends.batched_backend = lambda device, *case: batched("cpu", *case)
 """
 
 

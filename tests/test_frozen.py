@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.context_net import ContextNet, inputs_at
-from models.freeze import _rounded, _Scaled, freeze, margin_of, output_units, unit_ranges
-from models.frozen import FrozenNet, IntegerLayer
+from models.context_net import ContextNet
+from models.contexts import inputs_at
+from models.freeze import _rounded, _Scaled, freeze, margin_of, unit_ranges
+from models.frozen_net import FrozenNet, IntegerLayer
 from models.neighbourhood import pad_image
+from models.output_units import output_units
 from tests.frozen_cases import MODELS, changed_layer, naive, random_inputs
 from tests.helpers import TINY, random_image
 from utils.errors import ModelError

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from models.description import PUBLISHED, ModelDescription
-from models.frozen import INPUT_LIMIT, FrozenModel, FrozenNet
+from models.frozen import INPUT_LIMIT, FrozenModel
+from models.frozen_net import FrozenNet
 from models.fused import ENOUGH, FEW, MANY, SIDES, FusedNets, fusable, packed
 from tests.helpers import ROOT, TINY, random_frozen
 

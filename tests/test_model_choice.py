@@ -12,11 +12,12 @@ from PIL import Image
 from skimage import data
 
 import p59
-from coders.backends import backend_for, batched_backend
+from coders.backends import backend_for
 from coders.container import Container
 from coders.image_codec import models_named
 from coders.model_choice import PIECE, PIECES, ROUNDS, best_model, pieces_of
 from coders.scan import SCANS, WAVEFRONT, Scan
+from coders.torch_backends import batched_backend
 from main import main
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.model_file import model_to_bytes

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from models.description import ModelDescription
-from models.frozen import FrozenNet
+from models.frozen_net import FrozenNet
 from models.model_file import FORMAT, is_model_file, model_from_bytes, model_to_bytes, read_model
 from models.store import SHIPPED, SHIPPED_FILES
 from tests.frozen_cases import MODELS, changed_layer, naive, random_inputs

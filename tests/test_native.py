@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coders import codec, native
+from coders import scan as scans
 from coders.scan import DIAGONAL, LARGEST_SIDE, SCANS, SEQUENTIAL, WAVEFRONT, Scan
-from models import frozen, mixture, neighbourhood
+from models import description, fixed_point, frozen, neighbourhood, output_units
 from models.description import ModelDescription
 from models.frozen import FrozenModel
 from tests.helpers import ROOT, SIZES, TINY, random_frozen, random_image
@@ -319,7 +320,15 @@ def test_missing_extension_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "name"), [(mixture, "SCALE_MINIMUM"), (neighbourhood, "MID_GREY"), (frozen, "LEAKY_SHIFT")]
+    ("place", "name"),
+    [
+        (fixed_point, "CROSS_BITS"),
+        (output_units, "SCALE_MINIMUM"),
+        (description, "LEAKY_SLOPE"),
+        (neighbourhood, "MID_GREY"),
+        (frozen, "LEAKY_SHIFT"),
+        (scans, "LARGEST_SIDE"),
+    ],
 )
 def test_an_extension_of_other_constants_is_refused(monkeypatch, place, name):
     monkeypatch.setattr(place, name, getattr(place, name) + 1)

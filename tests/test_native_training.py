@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from coders import native
-from coders.native.gradients import BFLOAT16_KINDS, KINDS, NativeBatchBits, gradient_kind
+from coders.native.batch_bits import NativeBatchBits
+from coders.native.gradients import BFLOAT16_KINDS, KINDS, gradient_kind
 from models.context_net import ContextNet
 from tests.helpers import LAYERED, TINY
 from utils.batch_bits import WIDEST, batch_bits, chosen_batch_bits

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from coders.scan import DIAGONAL, SCANS
+from models.contexts import Canvas, gather_contexts
 from models.neighbourhood import (
     ALLOWED_TAPS,
     BOTTOM,
@@ -18,9 +19,7 @@ from models.neighbourhood import (
     PADDINGS,
     RIGHT,
     TOP,
-    Canvas,
     Tap,
-    gather_contexts,
     pad_image,
 )
 from tests.helpers import SIZES, random_image, source_of, whole_context

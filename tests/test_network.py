@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from models.checkpoint import network_of, read_checkpoint
-from models.context_net import ContextNet, integer_inputs
+from models.context_net import ContextNet
+from models.contexts import gather_contexts, integer_inputs
 from models.description import PUBLISHED, ModelDescription
-from models.neighbourhood import BOTTOM, CAUSAL_TAPS, DIAGONAL_TAPS, LEFT, RIGHT, TOP, WEST, gather_contexts, pad_image
+from models.neighbourhood import BOTTOM, CAUSAL_TAPS, DIAGONAL_TAPS, LEFT, RIGHT, TOP, WEST, pad_image
 from tests.helpers import random_image
 from utils.errors import ModelError
 

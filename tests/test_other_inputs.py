@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from models.context_net import ContextNet, integer_inputs, with_inputs_of
+from models.context_net import ContextNet, with_inputs_of
+from models.contexts import integer_inputs
 from models.description import ModelDescription
 from models.neighbourhood import CAUSAL_TAPS, DIAGONAL_TAPS, PARITIES, WEST
 from tests.helpers import TINY

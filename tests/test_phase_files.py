@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 import p59
-from coders.backends import batched_backend
 from coders.codec import encode_stream
 from coders.container import MODE_NAMED, Container
 from coders.image_codec import decode_picture, encode_image, encode_picture
@@ -20,6 +19,7 @@ from coders.picture import Picture
 from coders.placement import Placement, turned, turned_back
 from coders.planes import decode_group
 from coders.scan import SCANS, WAVEFRONT
+from coders.torch_backends import batched_backend
 from main import main
 from models.adaptation import adapted
 from models.model_file import model_to_bytes

@@ -15,10 +15,11 @@ from coders.model_choice import best_model, best_phase, pieces_of
 from coders.placement import ORIENTATIONS, Placement, best_placement, turned, turned_phase
 from coders.scan import SCANS, WAVEFRONT
 from main import main
-from models.context_net import ContextNet, inputs_at, integer_inputs
+from models.context_net import ContextNet
+from models.contexts import inputs_at, integer_inputs
 from models.description import ModelDescription
 from models.freeze import freeze
-from models.frozen import FrozenNet
+from models.frozen_net import FrozenNet
 from models.measure import image_bits
 from models.model_file import model_from_bytes, model_to_bytes
 from models.neighbourhood import PARITIES, pad_image

@@ -10,7 +10,7 @@ from PIL import Image
 
 import p59
 from coders import network_rows
-from coders.backends import backend_for, batched_backend
+from coders.backends import backend_for
 from coders.container import MODE_NAMED, Container
 from coders.image_codec import encode_image, encode_picture, models_named, scan_named
 from coders.network_rows import ADAPTED, NETWORK, PLACED
@@ -18,6 +18,7 @@ from coders.picture import Picture
 from coders.placement import ORIENTATIONS, Placement, best_placement, turned, turned_back
 from coders.planes import decode_group
 from coders.scan import SCANS, WAVEFRONT
+from coders.torch_backends import batched_backend
 from datasets.builtin import demo_photographs
 from main import main
 from models.model_file import model_to_bytes

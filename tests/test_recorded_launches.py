@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from coders.evaluator import FusedEvaluator
-from models.frozen import INPUT_LIMIT, FrozenNet
+from models.frozen import INPUT_LIMIT
+from models.frozen_net import FrozenNet
 from tests.fused_cases import Pretended, pretended
 from tests.helpers import TINY, random_frozen
 

@@ -20,7 +20,8 @@ import utils.files
 import utils.learning_log
 import utils.tasks.train
 from coders.native import INSTRUCTION_SET_VARIABLE
-from coders.native.gradients import NativeBatchBits, gradient_kind
+from coders.native.batch_bits import NativeBatchBits
+from coders.native.gradients import gradient_kind
 from datasets.image_set import ImageSet
 from main import main
 from models.checkpoint import network_of
@@ -28,8 +29,8 @@ from models.context_net import ContextNet
 from models.description import PUBLISHED, ModelDescription
 from tests.training_cases import CONTEXTS, REPOSITORY, checkpoint, photograph, run, work
 from utils.batch_bits import batch_bits
-from utils.distributed import Processes
 from utils.learning_log import LogRow, curves_png, log_tsv
+from utils.processes import Processes
 from utils.schedule import validation_decay, warmup_cosine
 from utils.stopping import StopRequest
 from utils.training import Training

@@ -11,7 +11,7 @@ from datasets.published_crops import PublishedCrop, centre_crop
 from datasets.training_samples import ContextPool, PatchPool, _gathered
 from models.neighbourhood import BOTTOM, CAUSAL_TAPS, DIAGONAL_TAPS, LEFT, RIGHT, TOP
 from tests.training_cases import photograph, pool_of, work
-from utils.distributed import Processes
+from utils.processes import Processes
 
 __all__ = ["work"]  # a fixture
 

@@ -10,6 +10,8 @@ from utils.errors import RequestError
 
 #: Threads, and processes, that may be asked for; the native core allows no more threads.
 MOST_THREADS = 1024
+#: Of fitting a network to an image: more are of no use.
+MOST_STEPS = 1_000_000
 
 
 def whole_number(name: str, value: int, least: int, most: int | None = None) -> int:

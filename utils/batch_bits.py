@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import torch
 
-from coders.native.gradients import NativeBatchBits, gradient_kind
-from models.context_net import ContextNet, integer_inputs
+from coders.native.batch_bits import NativeBatchBits
+from coders.native.gradients import gradient_kind
+from models.context_net import ContextNet
+from models.contexts import integer_inputs
 from models.description import ModelDescription
 from models.mixture import BITS, mixture_of
 

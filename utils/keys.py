@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from utils.arguments import MOST_THREADS
+from utils.arguments import MOST_STEPS, MOST_THREADS
 
 PATHS = (str, list)
 NUMBER = (int, float)
@@ -96,7 +96,7 @@ KEYS: dict[str, Key] = {
         0,
         "encode, evaluate: steps in which the network is fitted to each image; 1000: smaller, some seconds; 0: none",
         least=0,
-        most=1_000_000,
+        most=MOST_STEPS,
     ),
     "turn": Key(
         (bool,),

@@ -17,10 +17,11 @@ from datasets.image_set import ImageSet
 from datasets.training_samples import RotatingPool, Sample, batches
 from models.context_net import ContextNet
 from utils.batch_bits import BatchBits
-from utils.distributed import Processes
+from utils.distributed import added_up
 from utils.errors import P59Error, RequestError, reason_of
 from utils.experiment import Experiment
 from utils.learning_log import LogRow, curves_png, log_tsv
+from utils.processes import Processes
 from utils.stopping import StopRequest
 from utils.stopwatch import Stopwatch
 from utils.train_settings import TrainSettings
@@ -144,7 +145,7 @@ class Training:
         if self.processes.count > 1:
             # One message: the gradients, the loss, and whether some process is to stop, so that all stop together.
             found = [*gradients, loss, loss.new_tensor(float(self.stopping))]
-            flat = self.processes.add_up(torch.cat([part.flatten() for part in found]))
+            flat = added_up(torch.cat([part.flatten() for part in found]), self.processes)
             *summed, loss, stopping = flat.split([part.numel() for part in found])
             for gradient, total in zip(gradients, summed, strict=True):
                 gradient.copy_(total.view_as(gradient))

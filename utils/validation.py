@@ -8,8 +8,9 @@ import torch
 from datasets.image_set import ImageSet
 from models.context_net import ContextNet
 from models.measure import image_bits
-from utils.distributed import Processes
+from utils.distributed import added_up
 from utils.errors import InputError
+from utils.processes import Processes
 from utils.stopping import StopRequest
 
 
@@ -46,7 +47,7 @@ def validation_rates(
         except InputError:
             continue
     found = torch.cat([rates.flatten(), rates.new_tensor([float(stop.wanted)])])
-    found = processes.add_up(found.to(next(net.parameters()).device)).cpu()
+    found = added_up(found.to(next(net.parameters()).device), processes).cpu()
     if found[-1]:
         return None
     rates = found[:-1].view(-1, 2)

@@ -19,7 +19,7 @@ import numpy as np
 
 from coders import scan as scans
 from coders.scan import Scan, is_too_large
-from models import context_net, fixed_mixture, fixed_tables, frozen, mixture, neighbourhood
+from models import description, fixed_point, fixed_tables, frozen, neighbourhood, output_units
 from models.frozen import FrozenModel
 from models.neighbourhood import WEST
 from utils.errors import InputError, RequestError
@@ -42,7 +42,7 @@ def extension() -> ModuleType:
         ) from error
     theirs = dict(getattr(p59_native, "constants", {}))
     interface = theirs.pop("INTERFACE", None)
-    places = (fixed_mixture, frozen, neighbourhood, scans, mixture, context_net)
+    places = (description, fixed_point, frozen, neighbourhood, output_units, scans)
     ours = {name: {getattr(place, name) for place in places if hasattr(place, name)} for name in theirs}
     if interface != INTERFACE or ours != {name: {value} for name, value in theirs.items()}:
         raise ImportError(

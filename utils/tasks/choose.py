@@ -1,4 +1,8 @@
-"""From a checked configuration to a task that can run."""
+"""From a checked configuration to a task that can run.
+
+What needs PyTorch is imported when it is chosen: it takes a second, and encoding and decoding need it only on a GPU,
+without the native core, and to freeze checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
 from easydict import EasyDict
 
 from coders.backends import Backend, backend_for, device_of
@@ -16,13 +19,15 @@ from coders.scan import DIAGONAL, SEQUENTIAL, WAVEFRONT, Scan
 from datasets.augmentation import CHANCES
 from utils.config import Notes, listed, required, single, unused
 from utils.errors import RequestError
-from utils.tasks import compare, decode, demo, encode, freeze, inspect, measure
+from utils.tasks import compare, decode, demo, encode, inspect
 from utils.tasks.choose_evaluation import analyze_task, evaluate_task, tables_task
 from utils.tasks.choose_training import train_task, validate_task
 from utils.tasks.models import ModelChoice, checkpoint_named
 
 #: (run_type, decoder_method) of the configuration -> scan order.
 ORDERS = {("S", 1): SEQUENTIAL, ("S", 2): SEQUENTIAL, ("P", 1): WAVEFRONT, ("P", 2): DIAGONAL}
+#: Run modes that are told how many threads PyTorch may have, should they need it.
+WITHOUT_PYTORCH = ("encode", "decode", "compare", "inspect", "demo")
 
 
 def task_of(config: EasyDict, notes: Notes) -> Callable[[], int]:
@@ -30,7 +35,9 @@ def task_of(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
     Raises RequestError where a key is missing or does not fit the task.
     """
-    if config.num_threads:
+    if config.num_threads and not (config.mode == "test" and config.run_mode in WITHOUT_PYTORCH):
+        import torch
+
         torch.set_num_threads(config.num_threads)
     if config.mode is None:
         raise RequestError("mode is missing; set it to train, debug, validate, test or freeze")
@@ -59,7 +66,7 @@ def scan_of(config: EasyDict) -> Scan:
 def models_of(config: EasyDict, keep: bool = True) -> ModelChoice:
     """`keep`: what is frozen from a checkpoint is kept, because files are coded with it."""
     names, calibration = listed(config.checkpoint_file), config.calibration_data
-    return ModelChoice(names, config.exp_name, calibration, config.num_color_channels, keep)
+    return ModelChoice(names, config.exp_name, calibration, config.num_color_channels, keep, config.num_threads)
 
 
 def backend_of(config: EasyDict, notes: Notes, one_by_one: str | None = None) -> Backend:
@@ -144,6 +151,8 @@ def _inspect(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
 
 def _measure(config: EasyDict, notes: Notes) -> Callable[[], int]:
+    from utils.tasks import measure
+
     task = measure.MeasureTask(
         sources=required(config, "test_data", "give the images to measure: a file, a directory or a list"),
         scan=scan_of(config),
@@ -155,6 +164,8 @@ def _measure(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
 
 def _freeze(config: EasyDict, notes: Notes) -> Callable[[], int]:
+    from utils.tasks import freeze
+
     required(config, "checkpoint_file", "give the checkpoint to freeze")
     checkpoint = checkpoint_named(single(config, "checkpoint_file"), config.exp_name)
     name = checkpoint.name.split(".")[0] + ".safetensors"

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-import torch
 from easydict import EasyDict
 
 from coders.backends import Backend, device_of
@@ -128,5 +127,5 @@ def size_of(text: str) -> tuple[int, int]:
 def _devices(requested: str) -> tuple[str, ...]:
     """ "auto" is the CPU and, for times, CUDA besides it where there is one."""
     if requested == "auto":
-        return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+        return tuple(dict.fromkeys(("cpu", device_of("auto"))))
     return (device_of(requested),)

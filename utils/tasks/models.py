@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import RLock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,12 +17,13 @@ from coders.model_choice import best_model
 from coders.scan import Scan
 from datasets.augmentation import augmentation_of
 from datasets.calibration import calibration_images
-from models.context_net import ContextNet
-from models.freeze import freeze
 from models.frozen import FINGERPRINT_BYTES, FrozenModel
 from models.store import ChosenModel, chosen_model, find_checkpoint, model_for_file, shipped_models
 from utils.errors import InputError
 from utils.tasks.report import say
+
+if TYPE_CHECKING:
+    from models.context_net import ContextNet
 
 #: Up to so many models are announced with a line each.
 FEW_MODELS = 3
@@ -33,7 +35,8 @@ class ModelChoice:
     """Models by scan order and channels. `checkpoints` (names or paths) replace the shipped ones where given.
 
     Where there are several of them, each image takes the one that suits it (see coders.model_choice). Several threads
-    may ask; a model is made and announced once. `keep`: what is frozen from a checkpoint is kept beside it.
+    may ask; a model is made and announced once. `keep`: what is frozen from a checkpoint is kept beside it; PyTorch
+    freezes it in `threads`.
     """
 
     checkpoints: tuple[str, ...]
@@ -41,6 +44,7 @@ class ModelChoice:
     calibration: str | list[str] | None
     channels: int | None = None
     keep: bool = True
+    threads: int | None = None
     _known: dict = field(default_factory=dict)
     _lock: RLock = field(default_factory=RLock)
 
@@ -50,7 +54,7 @@ class ModelChoice:
         def find() -> tuple[ChosenModel, ...]:
             if self.calibration is not None and not self.checkpoints:
                 say(f"calibration_data is ignored: {SHIPPED_ARE_FROZEN}")
-            return chosen_models(self.checkpoints, self.experiment, self.calibration, self.keep)
+            return chosen_models(self.checkpoints, self.experiment, self.calibration, self.keep, self.threads)
 
         return self._remember("given", find)
 
@@ -115,11 +119,15 @@ class ModelChoice:
 
 
 def chosen_models(
-    names: tuple[str, ...], experiment: str, calibration: str | list[str] | None, keep: bool = True
+    names: tuple[str, ...],
+    experiment: str,
+    calibration: str | list[str] | None,
+    keep: bool = True,
+    threads: int | None = None,
 ) -> tuple[ChosenModel, ...]:
     """The models in the files that names mean, see models.store; says what is not as it was asked for."""
     paths = [checkpoint_named(name, experiment) for name in names]
-    found = tuple(chosen_model(path, partial(freeze_on, sources=calibration), keep) for path in paths)
+    found = tuple(chosen_model(path, partial(freeze_on, sources=calibration, threads=threads), keep) for path in paths)
     for chosen in found:
         if calibration is not None and (chosen.kept or chosen.net is None):
             say(f"calibration_data is ignored: {chosen.source} was frozen before; mode freeze makes another")
@@ -154,11 +162,19 @@ def _with_channels(models: tuple[ChosenModel, ...], channels: int) -> tuple[Chos
 
 
 def freeze_on(
-    net: ContextNet, settings: dict, sources: str | list[str] | None, pixel_limit: int = PIXEL_LIMIT
+    net: ContextNet,
+    settings: dict,
+    sources: str | list[str] | None,
+    pixel_limit: int = PIXEL_LIMIT,
+    threads: int | None = None,
 ) -> FrozenModel:
     """Freeze a network, calibrated on the sources' images, or built-in ones where they are None, changed as those were
-    that a run of these settings trained it on."""
+    that a run of these settings trained it on; with so many of PyTorch's threads, None: as many as it has."""
+    from models.freeze import freeze
+    from utils.torch_threads import torch_threads
+
     images, skipped = calibration_images(sources, net.description.channels, augmentation_of(settings), pixel_limit)
     for path, reason in skipped.items():
         say(f"skipped calibration image {path}: {reason}")
-    return freeze(net, images)
+    with torch_threads.set_to(threads):
+        return freeze(net, images)

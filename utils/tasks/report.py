@@ -10,7 +10,7 @@ from typing import TextIO
 
 from tabulate import tabulate
 
-from utils.distributed import started
+from utils.processes import started
 
 
 def say(line: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from coders.container import PIXEL_LIMIT
-from coders.native.gradients import NativeBatchBits
+from coders.native.batch_bits import NativeBatchBits
 from coders.scan import DIAGONAL
 from datasets.image_set import CACHE_BYTES, ImageSet
 from datasets.images import find_images
@@ -25,10 +25,11 @@ from models.store import EXPERIMENTS
 from utils.batch_bits import chosen_batch_bits
 from utils.config import PROGRAM
 from utils.device_memory import is_out_of_memory
-from utils.distributed import Processes, joined
+from utils.distributed import gathered, joined
 from utils.errors import DeviceMemoryError, ModelError, RequestError
 from utils.experiment import Experiment, continued
 from utils.learning_log import LiveCurves
+from utils.processes import Processes
 from utils.tasks.report import say
 from utils.train_settings import TrainSettings
 from utils.training import Training
@@ -215,7 +216,7 @@ def _digest(name: str) -> str:
 
 def _report_images(training: Training) -> None:
     """What was skipped by any process; each reads its share of the validation images."""
-    for skipped in training.processes.gathered(training.valid.skipped):
+    for skipped in gathered(training.valid.skipped, training.processes):
         training.valid.skipped.update(skipped)
     for images in (training.pool.images, training.valid):
         for line in images.report():

@@ -29,7 +29,7 @@ constexpr int kMaxMixtures = 10;
 constexpr int kMaxChannels = 3;
 constexpr int kParities = 2;
 
-// Numbers of models/fixed_mixture.py and models/frozen.py. Fixed here so that the compiler sees them; the Python side
+// Numbers of models/fixed_point.py and models/frozen.py. Fixed here so that the compiler sees them; the Python side
 // compares them with its own before it uses this module.
 constexpr int kLeakyMultiplier = 20992, kLeakyPreshift = 6;
 constexpr int kLeakyShift = 15;  // that of the instructions vpmulhrsw and sqrdmulh
