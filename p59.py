@@ -26,7 +26,7 @@ from coders.picture import Picture, same_picture
 from coders.scan import SCANS
 from datasets.pictures import image_of, loaded_picture, picture_of_samples, read_picture
 from datasets.pillow_plugin import is_p59, register
-from models.frozen import FINGERPRINT_BYTES, FrozenModel
+from models.frozen import FrozenModel
 from models.model_file import read_model
 from models.store import model_for_file, shipped_models
 from utils.arguments import MOST_STEPS, MOST_THREADS, flag, whole_number
@@ -148,7 +148,7 @@ def add_model(model: AnyModel) -> None:
     Raises ModelError where the file cannot be used, RequestError for what is neither a model nor a path.
     """
     added = _model(model)
-    _models[added.fingerprint[:FINGERPRINT_BYTES]] = added
+    _models[added.file_id] = added
 
 
 def _picture(image: AnyImage | Picture, pixel_limit: int) -> Picture:
@@ -186,7 +186,7 @@ def _picture_in(data: bytes, model: AnyModels | None, threads: int | None, devic
 def _decoded(container: Container, given: Sequence[FrozenModel], backend: Backend) -> Picture:
     def find(fingerprint: bytes) -> FrozenModel:
         for one in given:
-            if one.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
+            if one.file_id == fingerprint:
                 return one
         if fingerprint in _models:
             return _models[fingerprint]

@@ -24,7 +24,7 @@ from utils.gpu_driver import has_gpu_driver
 Measure = Callable[[np.ndarray, FrozenModel, Scan], np.ndarray]
 #: (pieces (N, H, W, C) uint8, model, scan, margin) -> ideal bits (N, H - 2 margin, W - 2 margin) float64 of each pixel
 #: that is at least `margin` pixels from the sides of its piece
-Glance = Callable[[np.ndarray, FrozenModel, Scan, int], np.ndarray]
+MeasurePieces = Callable[[np.ndarray, FrozenModel, Scan, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,18 @@ class Backend:
     Where `at_once` is more than 1, that many threads should hand over images at a time, each in the `room` for its
     pixels; `stop` ends their work, and `stopped` says that it was called.
 
-    encode      (image (H, W, C) uint8, model, scan) -> stream
-    decode      (stream, H, W, model, scan) -> image
-    measure     ideal bits of an image, on the device
-    glance      ideal bits of each pixel of small images, on the host; done before images are coded
-    note        a line for the user where the slow path is in use, else None
+    encode          (image (H, W, C) uint8, model, scan) -> stream
+    decode          (stream, H, W, model, scan) -> image
+    measure         ideal bits of an image, on the device
+    measure_pieces  ideal bits of each pixel of small images, on the host; done before images are coded
+    note            a line for the user where the slow path is in use, else None
     """
 
     name: str
     encode: Callable[[np.ndarray, FrozenModel, Scan], bytes]
     decode: Callable[[bytes, int, int, FrozenModel, Scan], np.ndarray]
     measure: Measure
-    glance: Glance
+    measure_pieces: MeasurePieces
     note: str | None = None
     at_once: int = 1
     room: Callable[[int], AbstractContextManager] = lambda pixels: nullcontext()
@@ -89,9 +89,12 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
     """The backend for a device as `device_of` returns it.
 
     `images_at_once`: by default 24 on a GPU, and on a CPU as many as threads; without the native core always one.
-    Raises RequestError where there is neither the native core nor PyTorch.
+    Raises RequestError where there is neither the native core nor PyTorch, or P59_INSTRUCTION_SET names what this
+    machine does not have.
     """
     reason = native.unavailable_reason()
+    if reason is None:
+        native.chosen_instruction_set()  # a wrong one is refused before anything is coded
     if device == "cpu" and reason is None:
         return _native_backend(Cores(threads), images_at_once)
     try:
@@ -115,7 +118,7 @@ def _native_backend(cores: Cores, images_at_once: int | None) -> Backend:
         encode,
         decode,
         native_measure(cores.threads),
-        native_glance(cores),
+        native_measure_pieces(cores),
         at_once=images_at_once or cores.threads,
         room=cores.room,
         stop=cores.stop,
@@ -128,6 +131,6 @@ def native_measure(threads: int | None) -> Measure:
     return lambda *case: bits_of_shares(native.symbol_shares(*case, threads)).sum((0, 1))
 
 
-def native_glance(cores: Cores) -> Glance:
+def native_measure_pieces(cores: Cores) -> MeasurePieces:
     """By the threads that an image may use of the native core."""
     return lambda *case: bits_of_shares(native.symbol_shares_of_pieces(*case, cores.share())).sum(3)

@@ -27,23 +27,26 @@ BLOCK_PIXELS = 1 << 14
 class SymbolCoder(Protocol):
     """What is done with the symbols of a block.
 
-    `values_known` tells whether `channel` is given the pixels' values or must return them; only where they are known
+    `values_known` tells whether `code` is given the pixels' values or must return them; only where they are known
     may a block be more than one step.
     """
 
     values_known: bool
 
-    def channel(
-        self, means: torch.Tensor, scales: torch.Tensor, weights: torch.Tensor, values: torch.Tensor
+    def code(
+        self, channel: int, means: torch.Tensor, scales: torch.Tensor, weights: torch.Tensor, values: torch.Tensor
     ) -> torch.Tensor:
-        """Code one channel of a block: mixtures (N, M) each and values (N,) -> values (N,)."""
+        """Code a channel of a block, the first one first: mixtures (N, M) each and values (N,) -> values (N,)."""
 
     def end_block(self, steps: np.ndarray) -> None:
         """All channels of the block are done; `steps` (N,) holds each pixel's step."""
 
 
 def traverse(canvas: Canvas, model: FrozenModel, scan: Scan, coder: SymbolCoder, device: str, pixels: int) -> None:
-    """Visit all pixels of `canvas` in the order of `scan`, coding each; decoded values are put on the canvas."""
+    """Visit all pixels of `canvas` in the order of `scan`, coding each; decoded values are put on the canvas.
+
+    Where values are known a block has at least so many `pixels`, else it is a step.
+    """
     net, description = FrozenNet(model, device), model.description
     taps = scan.taps(description.taps)
     for rows, columns, steps in scan.blocks(canvas.height, canvas.width, pixels if coder.values_known else 1):
@@ -65,8 +68,8 @@ def code_block(
     values = canvas.padded[row + TOP, column + LEFT].to(torch.int64)
     for channel in range(values.shape[1]):
         means = channel_means(mixture, channel, values - reference)
-        values[:, channel] = coder.channel(
-            means, mixture.scales[:, channel], mixture.weights[:, channel], values[:, channel]
+        values[:, channel] = coder.code(
+            channel, means, mixture.scales[:, channel], mixture.weights[:, channel], values[:, channel]
         )
     coder.end_block(steps)
     if not coder.values_known:
@@ -82,7 +85,7 @@ class SymbolWriter:
         self._encoder = Encoder()
         self._channels: list[np.ndarray] = []
 
-    def channel(self, means, scales, weights, values):
+    def code(self, channel, means, scales, weights, values):
         points = cdf_points(means, scales, weights, torch.stack((values, values + 1), 1))
         self._channels.append(points.numpy())
         return values
@@ -106,7 +109,7 @@ class SymbolReader:
     def __init__(self, stream: bytes) -> None:
         self._decoder = Decoder(stream)
 
-    def channel(self, means, scales, weights, values):
+    def code(self, channel, means, scales, weights, values):
         mixtures = zip(means.tolist(), scales.tolist(), weights.tolist(), strict=True)
         values = [self._decoder.decode(scalar_cdf_point(*mixture), 256) for mixture in mixtures]
         return torch.tensor(values, device="cpu")
@@ -122,17 +125,19 @@ class SymbolMeter:
 
     def __init__(self, channels: int) -> None:
         self.bits = np.zeros(channels)
-        self._next = 0
 
-    def channel(self, means, scales, weights, values):
-        points = cdf_points(means, scales, weights, torch.stack((values, values + 1), 1))
-        share = (points[:, 1] - points[:, 0]).to(torch.float64)
-        self.bits[self._next] += float((TOTAL_BITS - torch.log2(share)).sum())
-        self._next = (self._next + 1) % len(self.bits)
+    def code(self, channel, means, scales, weights, values):
+        self.bits[channel] += float(ideal_bits(means, scales, weights, values).sum())
         return values
 
     def end_block(self, steps: np.ndarray) -> None:
         pass
+
+
+def ideal_bits(means: torch.Tensor, scales: torch.Tensor, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Of values (N,) under mixtures (N, M) each -> (N,) float64."""
+    points = cdf_points(means, scales, weights, torch.stack((values, values + 1), 1))
+    return TOTAL_BITS - torch.log2((points[:, 1] - points[:, 0]).to(torch.float64))
 
 
 def encode_stream(

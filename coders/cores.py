@@ -14,7 +14,7 @@ from coders import native
 from utils.errors import StoppedError
 
 #: Images under way have no more pixels together, but that one may be larger: a pixel takes some ten bytes of memory.
-MOST_PIXELS = 1 << 26
+PIXELS_UNDER_WAY = 1 << 26
 
 
 class Cores:
@@ -33,7 +33,9 @@ class Cores:
         Raises StoppedError where `stop` was called.
         """
         with self._entrance, self._changed:
-            self._changed.wait_for(lambda: self.stopped() or not self._images or self._pixels + pixels <= MOST_PIXELS)
+            self._changed.wait_for(
+                lambda: self.stopped() or not self._images or self._pixels + pixels <= PIXELS_UNDER_WAY
+            )
             self.check()
             self._images, self._pixels = self._images + 1, self._pixels + pixels
         try:

@@ -23,7 +23,7 @@ from utils.device_memory import is_out_of_memory
 from utils.errors import DeviceMemoryError
 
 #: Pixels that go through the network together: what keeps a GPU busy; on a CPU what stays in its caches.
-MOST_PIXELS = {"cuda": 1 << 17, "cpu": 1 << 11}
+BLOCK_PIXELS = {"cuda": 1 << 17, "cpu": 1 << 11}
 #: Where the memory does not even suffice for so many pixels, it is of no use to try fewer.
 FEWEST_PIXELS = 64
 
@@ -212,7 +212,7 @@ class CopyingEvaluator(Evaluator):
         super().__init__(net, seconds)
         self._stream = torch.cuda.Stream(net.device) if self._cuda else None
         self._marks: list[list] = []
-        self._most = MOST_PIXELS[net.device.type]
+        self._most = BLOCK_PIXELS[net.device.type]
 
     def wait(self) -> np.ndarray:
         if self._cuda:
@@ -243,7 +243,7 @@ class CopyingEvaluator(Evaluator):
             if not is_out_of_memory(error):
                 raise
             if part <= FEWEST_PIXELS:
-                self._most = MOST_PIXELS[self._device.type]
+                self._most = BLOCK_PIXELS[self._device.type]
                 raise DeviceMemoryError(
                     f"out of memory on {self._device}, even for {part} pixels at a time; "
                     "free memory there, or use device=cpu"

@@ -67,7 +67,7 @@ def bits_of_pieces(pieces: np.ndarray, model: FrozenModel, scan: Scan, backend: 
     if not len(pieces):
         return 0
     margin = REACH if inner and min(pieces.shape[1:3]) > 2 * REACH else 0
-    return sum(round(bits.sum()) for bits in backend.glance(pieces, model, scan, margin))
+    return sum(round(bits.sum()) for bits in backend.measure_pieces(pieces, model, scan, margin))
 
 
 def pieces_of(image: np.ndarray, most: int = PIECES) -> np.ndarray:

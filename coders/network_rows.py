@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from coders.backends import Backend
-from coders.container import Reader, number
+from coders.fields import Reader, number
 from coders.placement import Placement, best_placement, turned, turned_back
 from coders.scan import SCAN_OF_CODE, SCANS, Scan, is_too_large
 from coders.side_information import adaptation_of_bytes, adaptation_to_bytes
@@ -105,7 +105,7 @@ def encode_rows(rows: np.ndarray, network: NetworkCoding, most: int) -> tuple[in
         placement = best_placement(model, rows, network.scan, network.backend, network.turn)
     in_phase = model.phases[placement.phase]
     stream = network.backend.encode(turned(rows, placement.orientation), in_phase, network.scan)
-    return *_placed(NETWORK + network.scan.code, placement, model.fingerprint[:FINGERPRINT_BYTES] + stream), model
+    return *_placed(NETWORK + network.scan.code, placement, model.file_id + stream), model
 
 
 def encode_rows_adapted(
@@ -125,7 +125,7 @@ def encode_rows_adapted(
         return None
     stream = network.backend.encode(rows, fitted, network.scan)
     side = adaptation_to_bytes(adaptation, model.description)
-    data = model.fingerprint[:FINGERPRINT_BYTES] + number(len(side)) + side + stream
+    data = model.file_id + number(len(side)) + side + stream
     return _placed(ADAPTED + network.scan.code, placement, data)
 
 
@@ -176,7 +176,7 @@ def decode_rows(
     if is_too_large(*shape[:2]):
         raise FormatError(f"{shape[0]}x{shape[1]} pixels are more than networks code; get the file again")
     model = find_model(fingerprint)
-    if model.description.channels != shape[2] or model.fingerprint[:FINGERPRINT_BYTES] != fingerprint:
+    if model.description.channels != shape[2] or model.file_id != fingerprint:
         raise FormatError(f"coded with model {fingerprint[:8].hex()}, not {model.name}; give that model")
     if named.placement.phase:
         if not model.description.parities:

@@ -11,11 +11,11 @@ import torch
 from coders.evaluator import CopyingEvaluator, Evaluator, FusedEvaluator, Seconds
 from models.frozen import INPUT_LIMIT, FrozenModel
 from models.frozen_net import FrozenNet
-from models.fused import ENOUGH, FusedNets, fusable
+from models.fused import MANY_PIXELS, FusedNets, fusable
 from utils.device_memory import is_out_of_memory
 
 #: So many pixels the kernel has to compute as the host does before it is used: few and many.
-TRIALS = (100, ENOUGH + 1)
+TRIALS = (100, MANY_PIXELS + 1)
 
 
 class Networks:

@@ -131,12 +131,20 @@ class Decoder:
 
 
 def integer_cdf(pdf: np.ndarray) -> np.ndarray:
-    """Probabilities (..., L) -> CDF points (..., L + 1) int64: round(cdf * (65536 - L)) + index, the last one 65536."""
+    """Probabilities (..., L) -> CDF points (..., L + 1) int64: round(cdf * (65536 - L)) + index, the last one 65536.
+
+    Rows sum to 1. Raises ValueError where they hold what is no probability, or sum to so much more that a symbol would
+    have no share.
+    """
     pdf = np.asarray(pdf, np.float64)
+    if not (np.abs(pdf) < 2).all():  # nor NaN
+        raise ValueError("pdf holds what is no probability; rows of probabilities sum to 1")
     symbols = pdf.shape[-1]
     cdf = np.concatenate([np.zeros((*pdf.shape[:-1], 1)), np.cumsum(pdf, -1)], -1)
     points = np.round(cdf * (TOTAL - symbols)).astype(np.int64) + np.arange(symbols + 1)
     points[..., -1] = TOTAL
+    if not (np.diff(points) > 0).all():
+        raise ValueError("pdf holds rows that are no probabilities; they are at least 0 and sum to 1")
     return points
 
 
@@ -146,7 +154,8 @@ class arithmeticCoding:  # noqa: N801 - NumpyAc's name
     def encode(self, pdf: np.ndarray, symbols: np.ndarray, binfile: str | None = None) -> tuple[bytes, int]:
         """Code `symbols` (N,), each under its row of `pdf` (N, L). Returns the stream and its length in bits.
 
-        With `binfile` the stream is also written to that file. Raises ValueError where a symbol is not in 0..L-1.
+        With `binfile` the stream is also written to that file. Raises ValueError where a symbol is not in 0..L-1, or a
+        row's probabilities do not sum to 1.
         """
         pdf, symbols = np.asarray(pdf), np.asarray(symbols, np.int64).reshape(-1)
         if pdf.ndim != 2 or len(pdf) != len(symbols):

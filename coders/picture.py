@@ -9,7 +9,7 @@ import numpy as np
 from coders.container import Mode, header_of, pixel_checksum
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Picture:
     """samples      (H, W, C), uint16 for the wide modes, else uint8; bilevel ones are 0 and 1
     palette      colours R G B of the indices in mode P, else empty

@@ -29,7 +29,7 @@ import numpy as np
 from coders import plain
 from coders.backends import Backend
 from coders.colours import indices_in, pack, table_of, unpack
-from coders.container import Reader
+from coders.fields import Reader
 from coders.network_rows import (
     NetworkCoding,
     NetworkRows,
@@ -54,7 +54,7 @@ DRAWN = 0.05
 PLAINLY, BY_NETWORK = "plainly", "by the network"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Form:
     """One way to turn a group into `rows` (H, W', C') uint8; `needs` are the bytes that undo it."""
 

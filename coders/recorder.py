@@ -7,16 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from coders.codec import BLOCK_PIXELS, traverse
-from coders.numpyac import TOTAL_BITS
+from coders.codec import BLOCK_PIXELS, ideal_bits, traverse
 from coders.scan import Scan
 from models.contexts import Canvas
-from models.fixed_mixture import cdf_points
 from models.fixed_point import MEAN_BITS, WEIGHT_BITS
 from models.frozen import FrozenModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
     """What each sub-pixel of an image costs and what was predicted for it.
 
@@ -37,15 +35,11 @@ class SymbolRecorder:
     def __init__(self, channels: int) -> None:
         self.bits: list[list[torch.Tensor]] = [[] for _ in range(channels)]
         self.predictions: list[list[torch.Tensor]] = [[] for _ in range(channels)]
-        self._next = 0
 
-    def channel(self, means, scales, weights, values):
-        points = cdf_points(means, scales, weights, torch.stack((values, values + 1), 1))
-        share = (points[:, 1] - points[:, 0]).to(torch.float64)
-        self.bits[self._next].append(TOTAL_BITS - torch.log2(share))
+    def code(self, channel, means, scales, weights, values):
+        self.bits[channel].append(ideal_bits(means, scales, weights, values))
         mean = (means * weights).sum(1).to(torch.float64) / (1 << (MEAN_BITS + WEIGHT_BITS))
-        self.predictions[self._next].append(mean)
-        self._next = (self._next + 1) % len(self.bits)
+        self.predictions[channel].append(mean)
         return values
 
     def end_block(self, steps: np.ndarray) -> None:

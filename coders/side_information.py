@@ -25,7 +25,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-from coders.container import Reader
+from coders.fields import Reader
 from coders.numpyac import TOTAL, Decoder, Encoder
 from models.adaptation import HIGHEST, LOWEST, MOST_PRODUCTS, Adaptation, LayerAdaptation, row_groups
 from models.description import ModelDescription

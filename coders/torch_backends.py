@@ -7,7 +7,7 @@ import threading
 import numpy as np
 
 from coders import codec, native
-from coders.backends import Backend, Glance, native_glance
+from coders.backends import Backend, MeasurePieces, native_measure_pieces
 from coders.batched import BatchedCoder
 from coders.cores import Cores
 from coders.recorder import record
@@ -27,7 +27,7 @@ def host_backend(threads: int | None, reason: str) -> Backend:
         in_threads(lambda image, model, scan: codec.encode_stream(image, model, scan)),
         in_threads(lambda stream, height, width, model, scan: codec.decode_stream(stream, height, width, model, scan)),
         in_threads(lambda image, model, scan: codec.measure_stream(image, model, scan)),
-        in_threads(_glance),
+        in_threads(_measure_pieces),
         f"the slow path is in use (PyTorch): {reason}",
     )
 
@@ -66,7 +66,7 @@ def batched_backend(device: str, threads: int | None, images_at_once: int | None
         encode,
         decode,
         lambda image, model, scan: codec.measure_stream(image, model, scan, device),
-        _glance_on_host(cores, reason),
+        _measure_pieces_on_host(cores, reason),
         f"the coder is slow (Python): {reason}" if reason else None,
         images_at_once,
         room=cores.room,
@@ -75,10 +75,10 @@ def batched_backend(device: str, threads: int | None, images_at_once: int | None
     )
 
 
-def _glance_on_host(cores: Cores, reason: str | None) -> Glance:
-    return native_glance(cores) if reason is None else _glance
+def _measure_pieces_on_host(cores: Cores, reason: str | None) -> MeasurePieces:
+    return native_measure_pieces(cores) if reason is None else _measure_pieces
 
 
-def _glance(pieces: np.ndarray, model: FrozenModel, scan: Scan, margin: int) -> np.ndarray:
+def _measure_pieces(pieces: np.ndarray, model: FrozenModel, scan: Scan, margin: int) -> np.ndarray:
     inner = slice(margin, pieces.shape[1] - margin), slice(margin, pieces.shape[2] - margin)
     return np.stack([record(piece, model, scan).bits[inner].sum(2) for piece in pieces])

@@ -35,7 +35,7 @@ def find_images(sources: str | list[str]) -> list[Path]:
     """
     found: list[Path] = []
     for source in [sources] if isinstance(sources, str | Path) else sources:
-        path = Path(source).expanduser()
+        path = Path(source)
         if path.is_dir():
             inside = files_below(path, IMAGE_ENDINGS)
             if not inside:
@@ -58,7 +58,7 @@ def left_out(sources: str | list[str]) -> list[str]:
     as images are, and files, by their endings."""
     lines = []
     for source in [sources] if isinstance(sources, str | Path) else sources:
-        path = Path(source).expanduser()
+        path = Path(source)
         below = search(path) if path.is_dir() else Found()
         others = (file for file in below.files if file.suffix.lower() not in IMAGE_ENDINGS and os.path.isfile(file))
         special = [file for file in below.files if file.suffix.lower() in IMAGE_ENDINGS and not is_input(file)]

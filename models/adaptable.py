@@ -36,7 +36,7 @@ class Numbers(NamedTuple):
     right: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AdaptableLayer:
     """A layer in its own integer units, float32: weight (O, I), bias (O,), and what one unit of an offset (O,) and of a
     product (O,) adds; `groups` of rows, whose offsets have these `exponents`."""

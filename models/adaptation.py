@@ -28,7 +28,7 @@ LOWEST, HIGHEST = -128, 127
 LARGEST_EXPONENT, MOST_PRODUCTS = 15, 15
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerAdaptation:
     """offsets (O,), gains (O,), left (O, R), right (I, R) int8; an offset exponent for each of the layer's groups."""
 

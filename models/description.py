@@ -84,7 +84,7 @@ class ModelDescription:
 
     @property
     def phases(self) -> int:
-        """In how many ways an image's rows and columns may be taken for even and odd: 1 for who does not see it."""
+        """Ways to take rows and columns for even and odd: 4 for a network that sees parities, else 1."""
         return 1 << PARITIES if self.parities else 1
 
     @property

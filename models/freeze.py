@@ -5,7 +5,7 @@ scales are folded into the next layer's weights, whose rows then use as many bit
 The last layer is scaled to the units of models.fixed_point. models.rounding rounds. Floats are used here and nowhere
 later: the result is the integer model itself, and what reads a file is always that.
 
-Letters: N contexts, K rows and I inputs of a layer; H, W image size, C channels.
+Letters: N contexts, O rows and I inputs of a layer, K outputs of the network; H, W image size, C channels.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from models.frozen import INPUT_LIMIT, INT32_MAX, LEAKY_FLOOR, FrozenLayer, Froz
 from models.frozen_net import IntegerLayer
 from models.neighbourhood import pad_image
 from models.output_units import output_units
-from models.rounding import ENOUGH, remaining_bias, rounded_rows
+from models.rounding import ENOUGH_CONTEXTS, remaining_bias, rounded_rows
 from utils.errors import ModelError
 
 #: Hidden activations are integers of magnitude up to this. Together with MARGINS it was chosen by measuring the loss
 #: of rate on validation images (benchmarks/freezing.py).
 ACTIVATION_LIMIT = 32767
 #: Activations may exceed the largest one seen in calibration by this factor before they saturate: the first where few
-#: contexts were seen, down to the second where MANY were.
-MARGINS, MANY = (1.5, 1.0), 1 << 20
+#: contexts were seen, down to the second where MANY_CONTEXTS were.
+MARGINS, MANY_CONTEXTS = (1.5, 1.0), 1 << 20
 #: Contexts drawn from each calibration image.
 CONTEXTS_PER_IMAGE = 8192
 #: Activations of one layer that rounding looks at; bounds its memory where layers are wide.
@@ -55,7 +55,7 @@ def freeze(
         raise ModelError("freeze: the network has weights that are not finite; train it again")
     ranges = _tie_residual_scales(unit_ranges(net, images, limit), description)
     margin = margin_of(images) if margin is None else margin
-    contexts = min(ENOUGH, MOST_NUMBERS // max(description.widths))
+    contexts = min(ENOUGH_CONTEXTS, MOST_NUMBERS // max(description.widths))
     inputs = torch.cat([_sample(image, description, -(-contexts // len(images))) for image in images])
     real = real_entered = net.scaled(inputs)
     x = entered = inputs.double()
@@ -83,7 +83,7 @@ def freeze(
 def margin_of(images: list[np.ndarray]) -> float:
     """The factor that activations may exceed the largest one seen on calibration images (H, W, C) by, see MARGINS."""
     seen = sum(_contexts(image) for image in images)
-    return MARGINS[0] + (MARGINS[1] - MARGINS[0]) * min(1, seen / MANY)
+    return MARGINS[0] + (MARGINS[1] - MARGINS[0]) * min(1, seen / MANY_CONTEXTS)
 
 
 def _contexts(image: np.ndarray) -> int:
@@ -130,9 +130,9 @@ def _tie_residual_scales(ranges: list[np.ndarray], description: ModelDescription
     return [stream if index % 2 == 0 else own for index, own in enumerate(ranges)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Scaled:
-    """Rows of one layer, to be rounded: weight (K, I) and bias (K,) in units of unit / 2**shift, each (K,)."""
+    """Rows of one layer, to be rounded: weight (O, I) and bias (O,) in units of unit / 2**shift, each (O,)."""
 
     weight: np.ndarray
     bias: np.ndarray
@@ -147,7 +147,7 @@ def _scaled(weight: np.ndarray, bias: np.ndarray, unit: np.ndarray, entering: in
     is not `fixed`, the row's unit is enlarged.
     """
     rows = weight / unit[:, None]
-    room = INT32_MAX - 2.0**24
+    room = INT32_MAX - 2.0**24  # half a unit of the largest shift, which the bias holds besides, and rounding
     finest = np.minimum(
         32766 / np.maximum(np.abs(rows).max(1), 1e-30),
         room / np.maximum(np.abs(rows).sum(1) * entering + np.abs(bias) + 1, 1e-30),
@@ -166,7 +166,7 @@ def _scaled(weight: np.ndarray, bias: np.ndarray, unit: np.ndarray, entering: in
 def _rounded(
     rows: _Scaled, entering: int, inputs: np.ndarray, results: np.ndarray, leaky: bool, skip: bool
 ) -> FrozenLayer:
-    """The integer layer with which inputs (N, I) give most nearly the results (N, K), in the rows' units."""
+    """The integer layer with which inputs (N, I) give most nearly the results (N, O), in the rows' units."""
     sums = results * np.exp2(rows.shift)
     weight = rounded_rows(rows.weight, rows.bias, inputs, sums)
     bias = remaining_bias(weight, inputs, sums)

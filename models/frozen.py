@@ -31,7 +31,7 @@ from utils.errors import ModelError
 #: The integer LeakyReLU, see above.
 LEAKY_MULTIPLIER, LEAKY_SHIFT, LEAKY_PRESHIFT = 20992, 15, 6
 #: It leaves nothing below -LEAKY_FLOOR, since the sums that enter it saturate.
-LEAKY_FLOOR = (LEAKY_MULTIPLIER << 15) >> LEAKY_SHIFT
+LEAKY_FLOOR = 32768 * LEAKY_MULTIPLIER >> LEAKY_SHIFT
 #: Largest absolute integer input: a difference of two 8-bit values, 2 * west - 255, or a parity.
 INPUT_LIMIT = 255
 INT32_MAX = 2**31 - 1
@@ -44,7 +44,7 @@ def rounding_half(shift: np.ndarray) -> np.ndarray:
     return (1 << shift.astype(np.int64)) >> 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrozenLayer:
     """weight (outputs, inputs) int16, bias (outputs,) int32, shift (outputs,) uint8; flags as in `layer_roles`."""
 
@@ -55,9 +55,12 @@ class FrozenLayer:
     skip: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrozenModel:
-    """An integer network with its description; `limit` bounds hidden activations. Raises ModelError if inconsistent."""
+    """An integer network with its description; `limit` bounds hidden activations. Raises ModelError if inconsistent.
+
+    Equal is only itself; `fingerprint` says which function a model is.
+    """
 
     description: ModelDescription
     layers: tuple[FrozenLayer, ...]
@@ -88,6 +91,11 @@ class FrozenModel:
             for array in (layer.weight, layer.bias, layer.shift):
                 digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
         return digest.digest()
+
+    @property
+    def file_id(self) -> bytes:
+        """The first 16 bytes of the fingerprint, by which a file names its model."""
+        return self.fingerprint[:FINGERPRINT_BYTES]
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""The frozen network evaluated with PyTorch. Letters: N contexts, I inputs, K outputs."""
+"""The frozen network evaluated with PyTorch. Letters: N contexts; I inputs and O rows of a layer, K outputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class IntegerLayer:
         self._half = torch.full((1,), 0.5, dtype=torch.float64, device=device)
 
     def __call__(self, x: torch.Tensor, entered: torch.Tensor) -> torch.Tensor:
-        """x (N, I), and what entered the layer before, (N, K) where this one closes a residual block -> (N, K)."""
+        """x (N, I), and what entered the layer before, (N, O) where this one closes a residual block -> (N, O)."""
         y = torch.addmm(self._bias, x, self._weight).floor_()
         if not self._last:
             y = torch.maximum(y, self._leaky_below(y), out=y) if self._leaky else y

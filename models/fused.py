@@ -31,9 +31,9 @@ from models.frozen import FrozenModel
 SIDES = (32, 64, 128)
 #: Pixels of a block, and warps that share it: few pixels where there are not many, so that all of the chip is busy,
 #: else more for each load of weights.
-FEW, MANY = (16, 8), (32, 4)
-#: From so many pixels on, blocks are of MANY.
-ENOUGH = 1 << 10
+BLOCK_OF_FEW, BLOCK_OF_MANY = (16, 8), (32, 4)
+#: From so many pixels on, blocks are of BLOCK_OF_MANY.
+MANY_PIXELS = 1 << 10
 #: Models that there is room for at first.
 SLOTS = 32
 #: Oldest CUDA devices whose tensor cores multiply bytes as the kernel has it.
@@ -117,7 +117,7 @@ class FusedNets:
 
     def launch_for(self, segments: int, most: int, pixels: int) -> Launch:
         """How `segments` of up to `most` pixels, together of `pixels`, are to be launched; few launches do for all."""
-        rows, warps = MANY if pixels >= ENOUGH else FEW
+        rows, warps = BLOCK_OF_MANY if pixels >= MANY_PIXELS else BLOCK_OF_FEW
         return Launch(_power_of_two(-(-most // rows)), _power_of_two(segments), rows, warps)
 
     def __call__(self, launch: Launch, inputs: torch.Tensor, outputs: torch.Tensor, segments: torch.Tensor) -> None:

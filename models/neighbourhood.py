@@ -74,6 +74,6 @@ def pad_image(image: np.ndarray, padding: str) -> np.ndarray:
 
 
 def parity_signs(phase: int) -> tuple[int, int]:
-    """What multiplies the parities of row and column in a phase, which takes even columns (bit 0) or rows (bit 1) for
-    odd ones."""
+    """Signs of the inputs that say whether row and column are even or odd: bit 0 of `phase` takes even columns for odd
+    ones, bit 1 rows."""
     return -1 if phase & 2 else 1, -1 if phase & 1 else 1

@@ -6,7 +6,7 @@ enter; then weights are rounded one input after the other, and what rounding add
 come, as far as the activations of both go together (the optimal brain surgeon of Hassibi and Stork, 1993, with rounding
 in place of pruning; for whole layers Frantar et al., GPTQ, 2022).
 
-Letters: N contexts, I inputs, K rows.
+Letters: N contexts, I inputs, O rows.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from __future__ import annotations
 import numpy as np
 
 #: Added to the diagonal of the inputs' second moments, as a part of its mean: weights stay near their own values where
-#: the contexts say little. Fewer contexts than ENOUGH say less, and damping grows as they get fewer.
+#: the contexts say little. Fewer contexts than ENOUGH_CONTEXTS say less, and damping grows as they get fewer.
 DAMPING = 1e-3
-ENOUGH = 1 << 16
+ENOUGH_CONTEXTS = 1 << 16
 
 
 def rounded_rows(weight: np.ndarray, bias: np.ndarray, inputs: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """Whole numbers, (K, I) float64, near weight (K, I), that with inputs (N, I) and bias (K,) give nearly sums (N, K).
+    """Whole numbers, (O, I) float64, near weight (O, I), that with inputs (N, I) and bias (O,) give nearly sums (N, O).
 
     Moments are not about the mean: on other images than these the mean is another, and rows should be right there too.
     """
     moments = inputs.T @ inputs / len(inputs)
-    damping = DAMPING * max(1, ENOUGH / len(inputs)) * max(np.trace(moments) / len(moments), 1e-30)
+    damping = DAMPING * max(1, ENOUGH_CONTEXTS / len(inputs)) * max(np.trace(moments) / len(moments), 1e-30)
     damped = moments + damping * np.eye(len(moments))
     missing = sums - bias - inputs @ weight.T
     weight = weight + np.linalg.solve(damped, inputs.T @ missing / len(inputs)).T
@@ -41,5 +41,5 @@ def rounded_rows(weight: np.ndarray, bias: np.ndarray, inputs: np.ndarray, sums:
 
 
 def remaining_bias(weight: np.ndarray, inputs: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """The bias (K,) with which weight (K, I) and inputs (N, I) give the sums (N, K) on average."""
+    """The bias (O,) with which weight (O, I) and inputs (N, I) give the sums (N, O) on average."""
     return (sums - inputs @ weight.T).mean(0)

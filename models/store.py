@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.frozen import FINGERPRINT_BYTES, FrozenModel
+from models.frozen import FrozenModel
 from models.model_file import is_model_file, model_to_bytes, read_model
 from utils.errors import ModelError
 from utils.files import TakenError, write_new
@@ -71,7 +71,7 @@ def find_checkpoint(name: str, experiment: str) -> Path:
 
     Where a checkpoint of that bare name is not there, `model_best.pth.tar` is, which the published code always tests.
     """
-    path = Path(name).expanduser()
+    path = Path(name)
     inside = EXPERIMENTS / experiment / "checkpoints"
     bare = path.name == name
     fallback = [inside / "model_best.pth.tar"] if bare and name.endswith(".pth.tar") else []
@@ -128,15 +128,15 @@ def frozen_path_of(path: Path, data: bytes) -> Path:
 def model_for_file(fingerprint: bytes, candidates: Sequence[ChosenModel]) -> ChosenModel:
     """The candidate or shipped model whose fingerprint starts with a file's. Raises ModelError where none does."""
     for candidate in candidates:
-        if candidate.model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
+        if candidate.model.file_id == fingerprint:
             return candidate
     for name in sorted({name for names in SHIPPED_FILES.values() for name in names}):
         if (SHIPPED / name).is_file():
             shipped = _shipped(SHIPPED / name)
-            if shipped.model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
+            if shipped.model.file_id == fingerprint:
                 return shipped
     older = OLDER / f"{fingerprint[:8].hex()}.safetensors"
-    if older.is_file() and _shipped(older).model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
+    if older.is_file() and _shipped(older).model.file_id == fingerprint:
         return _shipped(older)
     given = ", ".join(candidate.model.name for candidate in candidates) or "the shipped weights only"
     raise ModelError(f"coded with model {fingerprint[:8].hex()}, at hand: {given}; give that model as checkpoint_file")

@@ -18,7 +18,7 @@ from coders.scan import DIAGONAL, SCANS, WAVEFRONT
 from coders.side_information import adaptation_to_bytes
 from coders.torch_backends import batched_backend
 from models.adaptation import Adaptation, adapted
-from models.frozen import FINGERPRINT_BYTES, FrozenModel
+from models.frozen import FrozenModel
 from models.store import shipped_models
 from tests.adapted_cases import BACKEND, MODELS, Given, always_worth, by_network, group_of, leb128, random_fit, suited
 from tests.batched_cases import at_once
@@ -104,7 +104,7 @@ def test_pictures_of_every_form(by_network, picture, forms):
     """Each group has an adaptation of its own; a palette's colours are adapted to as well."""
     coded = (3,) if forms == [EXPANDED] else (1, 3)
     models = {channels: spoiled(shipped_models("wavefront", channels)[0].model) for channels in coded}
-    find = {model.fingerprint[:FINGERPRINT_BYTES]: model for model in models.values()}
+    find = {model.file_id: model for model in models.values()}
     data = encode_picture(picture, lambda rows: models.get(rows.shape[2]), WAVEFRONT, BACKEND, put_right)
     container = Container.from_bytes(data)
     assert [group[0] >> 4 for group in container.planes if is_adapted(group)] == forms

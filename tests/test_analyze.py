@@ -59,7 +59,7 @@ def test_prediction_is_the_mean_of_the_distribution(monkeypatch):
         at_ends.extend((shares[:, 0] + shares[:, -1]).tolist())
         return cdf_points(mean, scale, weight, values)
 
-    monkeypatch.setattr("coders.recorder.cdf_points", spy)
+    monkeypatch.setattr("coders.codec.cdf_points", spy)
     predicted = record(image, model, SCANS["sequential"]).prediction.ravel()
     inside = np.array(at_ends) < 1e-4
     assert inside.sum() > 10

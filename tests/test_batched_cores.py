@@ -31,14 +31,14 @@ def test_networks_are_chosen_by_the_threads_that_are_free(monkeypatch):
     monkeypatch.setattr(native, "symbol_shares_of_pieces", noted)
     pieces = random_image(8, 8)[None]
     with backend.room(64):
-        backend.glance(pieces, MODEL, WAVEFRONT, 0)
+        backend.measure_pieces(pieces, MODEL, WAVEFRONT, 0)
         with backend.room(64):
-            backend.glance(pieces, MODEL, WAVEFRONT, 0)
+            backend.measure_pieces(pieces, MODEL, WAVEFRONT, 0)
     assert asked == [6, 3]
 
 
 def test_large_images_wait_for_room(monkeypatch):
-    monkeypatch.setattr(cores_module, "MOST_PIXELS", 100)
+    monkeypatch.setattr(cores_module, "PIXELS_UNDER_WAY", 100)
     backend = batched_backend("cpu", 1, 8)
 
     def enter():

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import main as command_line
+from coders import native
 from models.model_file import read_model
 from models.store import SHIPPED
 from tests.command_line_cases import CONFIGS, checkpoint, encoded, files_in, load, other_model, photograph, run, save
@@ -45,6 +46,8 @@ __all__ = ["encoded", "other_model", "run"]  # fixtures
         ({"device": "cuda:²"}, ["device", "'cuda:²'"]),
         ({"test_data": "[]"}, ["test_data"]),
         ({"test_data": "[1]"}, ["test_data"]),
+        ({"test_data": "~no-such-user/a.png"}, ["~no-such-user/a.png", "does not exist"]),
+        ({"bitstream_path": "a\0b"}, ["bitstream_path", "null"]),
         ({"test_data": "absent.png"}, ["absent.png", "does not exist"]),
         ({"test_data": "empty"}, ["empty", "no image"]),
         ({"test_data": "x" * 5000}, ["xxx"]),
@@ -67,6 +70,14 @@ def test_wrong_requests(run, tmp_path, overrides, parts):
     assert status == 2
     run.says_once("error: ", *parts)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(native.unavailable_reason() is not None, reason="needs the native core")
+def test_an_instruction_set_that_the_machine_has_not_is_refused_at_once(run, tmp_path, monkeypatch):
+    monkeypatch.setenv(native.INSTRUCTION_SET_VARIABLE, "mmx")
+    save(tmp_path / "a.png", photograph(16, 16))
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out") == 2
+    run.says_once("error: P59_INSTRUCTION_SET", "'mmx'", "portable")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

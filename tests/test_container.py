@@ -20,11 +20,10 @@ from coders.container import (
     VERSION,
     ChunkType,
     Container,
-    Reader,
     checksum_bytes,
-    number,
     pixel_checksum,
 )
+from coders.fields import Reader, number
 from coders.image_codec import decode_picture, encode_image, encode_picture, models_named, scan_named
 from coders.network_rows import NETWORK, _placed
 from coders.picture import Picture

@@ -57,7 +57,7 @@ def test_threads_are_shared_by_those_who_have_room():
 
 def test_large_images_wait_and_nobody_overtakes_them(monkeypatch):
     """One of more pixels than are allowed together comes in alone; a small one that comes after it waits behind it."""
-    monkeypatch.setattr(cores_module, "MOST_PIXELS", 100)
+    monkeypatch.setattr(cores_module, "PIXELS_UNDER_WAY", 100)
     cores, entered = Cores(4), []
 
     def enter(name, pixels, leave):
@@ -89,7 +89,7 @@ def test_large_images_wait_and_nobody_overtakes_them(monkeypatch):
 
 
 def test_who_waits_is_told_of_the_end(monkeypatch):
-    monkeypatch.setattr(cores_module, "MOST_PIXELS", 100)
+    monkeypatch.setattr(cores_module, "PIXELS_UNDER_WAY", 100)
     cores = Cores(2)
 
     def enter():

@@ -19,7 +19,6 @@ from coders.picture import same_picture
 from coders.scan import WAVEFRONT
 from datasets.pictures import image_of, picture_of, read_picture
 from datasets.png import png_of
-from models.frozen import FINGERPRINT_BYTES
 from tests.helpers import TINY, random_frozen
 from tests.image_files import (
     BYTES,
@@ -47,7 +46,7 @@ from utils.errors import InputError
 from utils.png_chunks import image_chunks, png_file
 
 MODELS = {3: random_frozen(TINY["west"]), 1: random_frozen(TINY["gray"])}
-FOUND = {model.fingerprint[:FINGERPRINT_BYTES]: model for model in MODELS.values()}
+FOUND = {model.file_id: model for model in MODELS.values()}
 
 TAKEN: dict[str, tuple[str, bytes, str]] = {
     "RGB": ("png", pillow(of(BYTES[:, :, :3])), "RGB"),

@@ -15,7 +15,7 @@ import torch
 from models.description import PUBLISHED, ModelDescription
 from models.frozen import INPUT_LIMIT, FrozenModel
 from models.frozen_net import FrozenNet
-from models.fused import ENOUGH, FEW, MANY, SIDES, FusedNets, fusable, packed
+from models.fused import BLOCK_OF_FEW, BLOCK_OF_MANY, MANY_PIXELS, SIDES, FusedNets, fusable, packed
 from tests.helpers import ROOT, TINY, random_frozen
 
 ARCHITECTURES = TINY | {
@@ -56,7 +56,7 @@ def check(device: str, names: list[str]) -> None:
         models = [random_frozen(description), extreme(description, 1, 1), extreme(description, 2, 32767)]
         assert fusable(models[0], device)
         nets = FusedNets(models[0], device)
-        totals = [[5, 40, 0, 17], [ENOUGH, 1, 33]]
+        totals = [[5, 40, 0, 17], [MANY_PIXELS, 1, 33]]
         for counts in totals if device != "cpu" or name == "narrow" else totals[:1]:
             chosen = [models[number % 3] for number in range(len(counts))]
             slots = [nets.slot(model, set()) for model in chosen]
@@ -95,7 +95,7 @@ def test_the_kernel_interpreted_computes_the_same_integers():
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
 @pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize(("rows", "warps"), [FEW, MANY])
+@pytest.mark.parametrize(("rows", "warps"), [BLOCK_OF_FEW, BLOCK_OF_MANY])
 @pytest.mark.parametrize("residual", [False, True])
 def test_the_kernel_is_built_for_gpus_that_are_not_here(capability, rows, warps, residual):
     """Down to machine code, with tensor cores' products of bytes, within the memory that a chip's part has."""

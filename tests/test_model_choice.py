@@ -19,7 +19,7 @@ from coders.model_choice import PIECE, PIECES, ROUNDS, best_model, pieces_of
 from coders.scan import SCANS, WAVEFRONT, Scan
 from coders.torch_backends import batched_backend
 from main import main
-from models.frozen import FINGERPRINT_BYTES, FrozenModel
+from models.frozen import FrozenModel
 from models.model_file import model_to_bytes
 from models.store import SHIPPED, shipped_models
 from tests.helpers import ROOT, TINY, random_frozen, random_image
@@ -48,9 +48,9 @@ def test_every_backend_sees_the_same_bits():
     bits = BACKEND.measure(image, model, WAVEFRONT)
     for backend in (BACKEND, batched_backend("cpu", 1, 2)):
         np.testing.assert_allclose(backend.measure(image, model, WAVEFRONT), bits, rtol=1e-9)
-        glance = backend.glance(np.stack([image, image[::-1]]), model, WAVEFRONT, 0)
+        glance = backend.measure_pieces(np.stack([image, image[::-1]]), model, WAVEFRONT, 0)
         assert glance.shape == (2, *image.shape[:2])
-        inner = backend.glance(np.stack([image, image[::-1]]), model, WAVEFRONT, 3)
+        inner = backend.measure_pieces(np.stack([image, image[::-1]]), model, WAVEFRONT, 3)
         np.testing.assert_allclose(inner, glance[:, 3:-3, 3:-3], rtol=1e-12)
         np.testing.assert_allclose(glance[0].sum(), bits.sum(), rtol=1e-9)
         np.testing.assert_allclose(glance[1].sum(), backend.measure(image[::-1], model, WAVEFRONT).sum(), rtol=1e-9)
@@ -103,8 +103,8 @@ def test_encoding_takes_the_best_of_a_list_and_decoding_finds_it(tmp_path, monke
     named = {image: models_named(Container.from_bytes(Path(f"out/{image}.p59").read_bytes())) for image in
              ("photo", "own")}  # fmt: skip
     shipped = next(one.model for one in shipped_models("wavefront", 3) if one.source.name == "rgb.safetensors")
-    assert named["photo"] == (shipped.fingerprint[:FINGERPRINT_BYTES],)
-    assert named["own"] == (STRANGERS[1].fingerprint[:FINGERPRINT_BYTES],)
+    assert named["photo"] == (shipped.file_id,)
+    assert named["own"] == (STRANGERS[1].file_id,)
     assert main([decode, "bitstream_path=out/", "output_path=back/", f"checkpoint_file={models}"]) == 0
     for image in ("photo", "own"):
         assert np.array_equal(np.asarray(Image.open(f"back/{image}.png")), np.asarray(Image.open(f"{image}.png")))

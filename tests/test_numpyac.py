@@ -127,6 +127,15 @@ def test_integer_cdf_keeps_a_share_for_every_symbol():
     assert integer_cdf(np.array([0.25, 0.5, 0.25])).tolist() == [0, 16384, 49152, 65536]
 
 
+@pytest.mark.parametrize("row", [[0.5] * 4, [0.5, 0.7, -0.2], [np.nan, 1], [np.inf, 0], [1e300, 1e300]])
+def test_rows_that_are_no_probabilities_are_refused(row):
+    """They would code symbols that decode to others."""
+    with pytest.raises(ValueError, match="sum to 1"):
+        arithmeticCoding().encode(np.array([row]), np.array([0]))
+    with pytest.raises(ValueError, match="sum to 1"):
+        arithmeticDeCoding(b"stream", 1, len(row)).decode(np.array(row))
+
+
 # NumpyAc's own streams.
 
 

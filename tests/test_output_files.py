@@ -16,6 +16,7 @@ from PIL import Image
 from coders import native
 from datasets.pictures import read_picture
 from tests.command_line_cases import encoded, files_in, load, photograph, run, save
+from utils.config import read_config
 from utils.tasks import names
 from utils.tasks.files import Results, conclude
 from utils.tasks.report import timing_row
@@ -76,6 +77,8 @@ def test_a_tilde_means_the_home_directory(run, tmp_path, monkeypatch):
     assert run("encode_wavefront.json", test_data="~/a.png", bitstream_path="~/out") == 0
     assert run("decode.json", bitstream_path="~/out", output_path="~/restored") == 0
     assert files_in(tmp_path) == ["home/a.png", "home/out/a.p59", "home/restored/a.png"]
+    config, _ = read_config("train", ["exp_name=~/x", 'valid_data=["~/y","z"]'])
+    assert (config.exp_name, config.valid_data) == (str(tmp_path / "home/x"), [str(tmp_path / "home/y"), "z"])
 
 
 def test_an_output_never_replaces_its_input(run, tmp_path, encoded):

@@ -122,7 +122,7 @@ def test_models_are_compared_in_their_best_phases(phase):
             assert best_model(models, image, WAVEFRONT, BACKEND) is model
             found, bits = best_phase(model, image[None], WAVEFRONT, BACKEND, inner=False)
             assert found == phase % len(model.phases)
-            assert bits == round(BACKEND.glance(image[None], in_phase, WAVEFRONT, 0).sum())
+            assert bits == round(BACKEND.measure_pieces(image[None], in_phase, WAVEFRONT, 0).sum())
 
 
 def test_rates_of_a_float_network_in_its_best_phase(tmp_path):

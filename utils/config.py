@@ -84,7 +84,7 @@ def _checked(name: str, value: Any) -> Any:
         near = difflib.get_close_matches(name, KEYS, 1, 0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"{PROGRAM} --help lists the keys"
         raise RequestError(f"unknown configuration key {name!r}; {hint}")
-    key = KEYS[name]
+    key, value = KEYS[name], _expanded(name, value)
     if value is None:
         return key.default
     if not isinstance(value, key.types) or (isinstance(value, bool) and bool not in key.types):
@@ -100,6 +100,17 @@ def _checked(name: str, value: Any) -> Any:
         most = "" if key.most is None else f" and at most {key.most}"
         raise RequestError(f"{name} is {value!r}; it must be at least {key.least}{most}")
     return value
+
+
+def _expanded(name: str, value: Any) -> Any:
+    """Texts, which may be paths, with the home directory that ~ stands for."""
+    if isinstance(value, list):
+        return [_expanded(name, item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if "\0" in value:
+        raise RequestError(f"{name} is {value!r}; it must not hold null characters")
+    return os.path.expanduser(value)
 
 
 def unused(config: EasyDict, task: str) -> list[str]:

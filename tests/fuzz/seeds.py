@@ -11,7 +11,7 @@ import numpy as np
 from coders import plain
 from coders.backends import backend_for
 from coders.container import MODE_NAMED, ChunkType, Container
-from coders.container import number as number_bytes
+from coders.fields import number as number_bytes
 from coders.image_codec import decode_picture, encode_picture
 from coders.network_rows import ADAPTED, NETWORK, PLACED, WITH_PHASE
 from coders.picture import Picture, same_picture
@@ -29,7 +29,7 @@ PIXEL_LIMIT = 4096
 MODELS = {3: random_frozen(TINY["west"]), 1: random_frozen(TINY["gray"])}
 #: A colour model whose files are in phases.
 SEEING = random_frozen(TINY["parities"])
-_FOUND = {model.fingerprint[:FINGERPRINT_BYTES]: model for model in (*MODELS.values(), SEEING)}
+_FOUND = {model.file_id: model for model in (*MODELS.values(), SEEING)}
 BACKEND = backend_for("cpu", 1)
 
 
@@ -100,25 +100,25 @@ def _each_method(random: np.random.Generator, smooth: np.ndarray):
     rgb, gray = MODE_NAMED["RGB"], MODE_NAMED["L"]
     for scan in SCANS.values():
         for mode, model, image in ((rgb, MODELS[3], smooth), (gray, MODELS[1], smooth[:, :, :1].copy())):
-            stream = model.fingerprint[:FINGERPRINT_BYTES] + BACKEND.encode(image, model, scan)
+            stream = model.file_id + BACKEND.encode(image, model, scan)
             yield Picture(mode, image), bytes((ITSELF << 4 | NETWORK + scan.code,)) + stream
             yield Picture(mode, image), bytes((ITSELF << 4 | ADAPTED + scan.code,)) + _adapted(image, model, scan)
     for orientation in range(1, ORIENTATIONS):
         scan, image = list(SCANS.values())[orientation % 3], turned(smooth, orientation)
         inner = (NETWORK if orientation % 2 else ADAPTED) + scan.code
-        stream = MODELS[3].fingerprint[:FINGERPRINT_BYTES] + BACKEND.encode(image, MODELS[3], scan)
+        stream = MODELS[3].file_id + BACKEND.encode(image, MODELS[3], scan)
         data = stream if orientation % 2 else _adapted(image, MODELS[3], scan)
         yield Picture(rgb, smooth), bytes((ITSELF << 4 | PLACED, inner << 4 | orientation)) + data
     for phase in range(1, len(SEEING.phases)):
         orientation, scan = phase - 1, SCANS["diagonal"]
         stream = BACKEND.encode(turned(smooth, orientation), SEEING.phases[phase], scan)
         place = bytes((ITSELF << 4 | PLACED, NETWORK + scan.code << 4 | WITH_PHASE | orientation, phase))
-        yield Picture(rgb, smooth), place + SEEING.fingerprint[:FINGERPRINT_BYTES] + stream
+        yield Picture(rgb, smooth), place + SEEING.file_id + stream
     place = bytes((ITSELF << 4 | PLACED, ADAPTED + scan.code << 4 | WITH_PHASE, 3))
     data = _adapted(smooth, SEEING.phases[3], scan)
-    yield Picture(rgb, smooth), place + SEEING.fingerprint[:FINGERPRINT_BYTES] + data[FINGERPRINT_BYTES:]
+    yield Picture(rgb, smooth), place + SEEING.file_id + data[FINGERPRINT_BYTES:]
     first = np.ascontiguousarray(smooth[:, :, :1])
-    one = MODELS[1].fingerprint[:FINGERPRINT_BYTES] + BACKEND.encode(first, MODELS[1], SCANS["wavefront"])
+    one = MODELS[1].file_id + BACKEND.encode(first, MODELS[1], SCANS["wavefront"])
     yield Picture(rgb, np.repeat(first, 3, 2)), bytes((ONE_CHANNEL << 4 | NETWORK + 1,)) + one
     yield Picture(rgb, smooth), bytes((ITSELF << 4 | plain.RAW,)) + smooth.tobytes()
     yield Picture(rgb, smooth), bytes((ITSELF << 4 | plain.ROWS,)) + plain.encode_rows(smooth)
@@ -133,7 +133,7 @@ def _each_method(random: np.random.Generator, smooth: np.ndarray):
     yield Picture(gray, packed * 40), bytes((TABLE << 4, 3, 0, 40, 80, 120)) + rows.tobytes()
     palette = bytes(range(0, 120, 10))
     expanded = np.frombuffer(palette, np.uint8).reshape(-1, 3)[packed[:, :, 0]]
-    stream = MODELS[3].fingerprint[:FINGERPRINT_BYTES] + BACKEND.encode(expanded, MODELS[3], SCANS["wavefront"])
+    stream = MODELS[3].file_id + BACKEND.encode(expanded, MODELS[3], SCANS["wavefront"])
     yield Picture(MODE_NAMED["P"], packed, palette), bytes((EXPANDED << 4 | NETWORK + 1,)) + stream
     alpha = np.repeat(first, 2, 2)
     yield Picture(MODE_NAMED["LA"], alpha), bytes((ITSELF << 4,)) + first.tobytes()
@@ -144,7 +144,7 @@ def _adapted(image: np.ndarray, model: FrozenModel, scan: Scan) -> bytes:
     adaptation = random_adaptation(model.description, scan.code, products=scan.code)
     side = adaptation_to_bytes(adaptation, model.description)
     stream = BACKEND.encode(image, adapted(model, adaptation), scan)
-    return model.fingerprint[:FINGERPRINT_BYTES] + number_bytes(len(side)) + side + stream
+    return model.file_id + number_bytes(len(side)) + side + stream
 
 
 def _by_hand(picture: Picture, group: bytes) -> bytes:

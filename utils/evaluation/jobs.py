@@ -23,7 +23,7 @@ from coders.model_choice import best_model
 from coders.placement import best_placement, turned
 from coders.scan import SCANS
 from datasets.images import read_samples
-from models.frozen import FINGERPRINT_BYTES, FrozenModel
+from models.frozen import FrozenModel
 from models.model_file import read_model
 from utils.errors import InputError, LosslessError, P59Error
 from utils.evaluation.codecs import CODECS, OURS, Codec
@@ -134,7 +134,7 @@ def _mosaic(image: np.ndarray, job: Job) -> np.ndarray:
 def _ours(row: Row, image: np.ndarray, job: Job) -> tuple[Row, Measured]:
     if row.channels not in job.models:
         raise InputError(f"image has {row.channels} channels, the model codes {', '.join(map(str, job.models))}")
-    models = {model.fingerprint[:FINGERPRINT_BYTES]: model for model in map(_model, job.models[row.channels])}
+    models = {model.file_id: model for model in map(_model, job.models[row.channels])}
     scan, backend = SCANS[job.order], backend_for(job.device, job.threads)
     largest = max((model.description for model in models.values()), key=lambda one: one.parameters)
     fit = Fitting(job.adapt_steps, job.device, job.threads) if job.adapt_steps else None

@@ -61,7 +61,7 @@ def data_sets(sources: str | list[str]) -> Iterator[tuple[str, str, Path]]:
     """
     folders: dict[str, Path] = {}
     for source in [sources] if isinstance(sources, str) else sources:
-        path = Path(source).expanduser()
+        path = Path(source)
         inside = path if path.is_dir() else path.parent
         folder = Path(os.path.abspath(inside))
         if folders.setdefault(folder.name, folder) != folder:

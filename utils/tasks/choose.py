@@ -96,7 +96,7 @@ def _encode(config: EasyDict, notes: Notes) -> Callable[[], int]:
     backend = backend_of(config, notes)
     task = encode.EncodeTask(
         sources=sources,
-        target=Path(target).expanduser(),
+        target=Path(target),
         into_directory=is_directory(target),
         scan=scan_of(config),
         models=models_of(config),
@@ -118,8 +118,8 @@ def _decode(config: EasyDict, notes: Notes) -> Callable[[], int]:
     if target is None:
         raise RequestError("output_path is missing; give a directory for the decoded images, or one .png file")
     task = decode.DecodeTask(
-        source=Path(required(config, "bitstream_path", "give a .p59 file or a directory of them")).expanduser(),
-        target=Path(target).expanduser(),
+        source=Path(required(config, "bitstream_path", "give a .p59 file or a directory of them")),
+        target=Path(target),
         into_directory=is_directory(target),
         models=models_of(config, keep=False),
         backend=backend_of(config, notes),
@@ -136,7 +136,7 @@ def _compare(config: EasyDict, notes: Notes) -> Callable[[], int]:
     target = required(config, "bitstream_path", "give the directory of the .p59 files, or one file")
     task = compare.CompareTask(
         sources=required(config, "test_data", "give the images: a file, a directory or a list"),
-        target=Path(target).expanduser(),
+        target=Path(target),
         into_directory=is_directory(target),
         models=models_of(config, keep=False),
         backend=backend_of(config, notes),
@@ -146,7 +146,7 @@ def _compare(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
 
 def _inspect(config: EasyDict, notes: Notes) -> Callable[[], int]:
-    source = Path(required(config, "bitstream_path", "give a .p59 file or a directory of them")).expanduser()
+    source = Path(required(config, "bitstream_path", "give a .p59 file or a directory of them"))
     return partial(inspect.run, inspect.InspectTask(source, models_of(config, keep=False)))
 
 
@@ -169,7 +169,7 @@ def _freeze(config: EasyDict, notes: Notes) -> Callable[[], int]:
     required(config, "checkpoint_file", "give the checkpoint to freeze")
     checkpoint = checkpoint_named(single(config, "checkpoint_file"), config.exp_name)
     name = checkpoint.name.split(".")[0] + ".safetensors"
-    target = checkpoint.with_name(name) if config.frozen_path is None else Path(config.frozen_path).expanduser()
+    target = checkpoint.with_name(name) if config.frozen_path is None else Path(config.frozen_path)
     if target.is_dir() or is_directory(str(config.frozen_path)):
         target = target / name
     return partial(
@@ -186,7 +186,7 @@ def _freeze(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
 def _demo(config: EasyDict, notes: Notes) -> Callable[[], int]:
     task = demo.DemoTask(
-        directory=Path(required(config, "bitstream_path", "give a directory to work in")).expanduser(),
+        directory=Path(required(config, "bitstream_path", "give a directory to work in")),
         models=models_of(config),
         backend=backend_of(config, notes, "demo"),
         sources=config.test_data,

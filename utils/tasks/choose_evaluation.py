@@ -41,8 +41,8 @@ def evaluate_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
     _say_what_is_ignored(config, notes)
     task = evaluate.EvaluateTask(
         sources=required(config, "test_data", "give the images to evaluate: folders, each of them a data set"),
-        results=Path(config.results_path or RESULTS).expanduser(),
-        target=Path(config.output_path or REPORT).expanduser(),
+        results=Path(config.results_path or RESULTS),
+        target=Path(config.output_path or REPORT),
         codecs=names_of(config, "codecs", [*CODECS, OURS]),
         orders=names_of(config, "orders", SCANS),
         models=_model_choices(config),
@@ -81,7 +81,7 @@ def analyze_task(config: EasyDict, scan: Scan, models: ModelChoice, backend: Bac
 
     task = analyze.AnalyzeTask(
         sources=required(config, "test_data", "give the images to analyze: a file, a directory or a list"),
-        target=Path(required(config, "output_path", "give a directory for the pictures and tables")).expanduser(),
+        target=Path(required(config, "output_path", "give a directory for the pictures and tables")),
         scan=scan,
         models=models,
         backend=backend,
@@ -96,8 +96,8 @@ def tables_task(config: EasyDict, notes: Notes) -> Callable[[], int]:
     from utils.tasks import tables
 
     task = tables.TablesTask(
-        results=Path(config.results_path or "results").expanduser(),
-        document=Path(config.output_path or "README.md").expanduser(),
+        results=Path(config.results_path or "results"),
+        document=Path(config.output_path or "README.md"),
         models=_model_choices(config) if config.models is not None else None,
         experiment=config.exp_name,
     )

@@ -17,7 +17,7 @@ from coders.model_choice import best_model
 from coders.scan import Scan
 from datasets.augmentation import augmentation_of
 from datasets.calibration import calibration_images
-from models.frozen import FINGERPRINT_BYTES, FrozenModel
+from models.frozen import FrozenModel
 from models.store import ChosenModel, chosen_model, find_checkpoint, model_for_file, shipped_models
 from utils.errors import InputError
 from utils.tasks.report import say
@@ -103,7 +103,7 @@ class ModelChoice:
         given = self.given()
         with self._lock:
             for known in (chosen for models in self._known.values() for chosen in models):
-                if known.model.fingerprint[:FINGERPRINT_BYTES] == fingerprint:
+                if known.model.file_id == fingerprint:
                     return known
             return self._remember(fingerprint, lambda: (model_for_file(fingerprint, given),))[0]
 

@@ -44,7 +44,7 @@ def check_against_inputs(files: list[Path], outputs: list[Path]) -> None:
 
 
 def _outputs_inside(files: list[Path], sources: str | list[str], target: Path, ending: str) -> list[Path]:
-    named = [Path(source).expanduser() for source in ([sources] if isinstance(sources, str) else sources)]
+    named = [Path(source) for source in ([sources] if isinstance(sources, str) else sources)]
     roots = {root: number for number, root in reversed(list(enumerate(named)))}
     inside = [file.relative_to(_first_of(roots, file)) for file in files]
     inside = [Path(file.name) if path == Path() else path for file, path in zip(files, inside, strict=True)]

@@ -188,7 +188,7 @@ def _network(task: TrainTask) -> ContextNet:
 
 def _same_model(task: TrainTask, name: str, key: str, other_inputs: bool = False) -> ContextNet:
     """The network of the checkpoint `name`, which `key` names; with `other_inputs` given the task's inputs."""
-    path = Path(name).expanduser()
+    path = Path(name)
     net = network_of(read_checkpoint(path), path)
     if other_inputs:
         net = with_inputs_of(net, task.description)
@@ -199,7 +199,7 @@ def _same_model(task: TrainTask, name: str, key: str, other_inputs: bool = False
 
 def _compared(task: TrainTask, name: str, key: str) -> ContextNet:
     """The network of a checkpoint that `key` names, to be compared: of any model for images with as many channels."""
-    path = Path(name).expanduser()
+    path = Path(name)
     net = network_of(read_checkpoint(path), path)
     if net.description.channels != task.description.channels:
         raise ModelError(f"{key} {str(path)!r} is of {net.description.channels} channels, the model to train is not")
@@ -209,7 +209,7 @@ def _compared(task: TrainTask, name: str, key: str) -> ContextNet:
 def _digest(name: str) -> str:
     """Of a file's contents: a run among rivals depends on them in every step."""
     try:
-        return sha256(Path(name).expanduser().read_bytes()).hexdigest()[:16]
+        return sha256(Path(name).read_bytes()).hexdigest()[:16]
     except OSError as error:
         raise ModelError(f"checkpoint {name!r} cannot be read ({error.strerror}); give another") from error
 
