@@ -18,7 +18,7 @@ from tabulate import tabulate
 
 from benchmarks.native import photographs
 from coders.backends import Backend, backend_for, device_of
-from coders.networks import has_kernel
+from coders.gpu.networks import has_kernel
 from coders.scan import DIAGONAL, WAVEFRONT, Scan
 from coders.torch_backends import IMAGES_AT_ONCE, batched_backend
 from models.frozen import FrozenModel

@@ -35,8 +35,8 @@ from tabulate import tabulate
 from benchmarks.native import benchmark_model, clocked, photographs
 from coders import native
 from coders.backends import device_of
-from coders.batched import BatchedCoder
-from coders.evaluator import Seconds
+from coders.gpu.batched import BatchedCoder
+from coders.gpu.evaluator import Seconds
 from coders.scan import DIAGONAL, WAVEFRONT, Scan
 from models.frozen import FrozenModel
 from utils.errors import P59Error

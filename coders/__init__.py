@@ -13,6 +13,6 @@
     image_codec      images to files and back
 
 What an encoder chooses, beside that way: model_choice (the network), placement (the orientation), fitting and
-torch_fitting (the adaptation, which side_information writes). On a GPU: torch_backends, batched, networks, evaluator,
-steps, kept_backends. For looking at an image: recorder.
+torch_fitting (the adaptation, which side_information writes). With PyTorch and on a GPU: torch_backends, gpu,
+kept_backends. For looking at an image: recorder.
 """

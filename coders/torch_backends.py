@@ -1,4 +1,4 @@
-"""Backends that need PyTorch: on a CPU without the native core; on a GPU many images at a time, see coders.batched."""
+"""Backends that need PyTorch: on a CPU without the native core; on a GPU many images at a time, see coders.gpu."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from coders import codec, native
 from coders.backends import Backend, MeasurePieces, native_measure_pieces
-from coders.batched import BatchedCoder
 from coders.cores import Cores
+from coders.gpu.batched import BatchedCoder
 from coders.recorder import record
 from coders.scan import Scan
 from models.frozen import FrozenModel

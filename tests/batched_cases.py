@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from coders import codec, native
-from coders.evaluator import Evaluator
+from coders.gpu.evaluator import Evaluator
 
 REASON = native.unavailable_reason()
 

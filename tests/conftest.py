@@ -8,7 +8,8 @@ import signal
 import pytest
 import torch
 
-from coders import native, networks, steps
+from coders import native
+from coders.gpu import networks, steps
 from tests.helpers import GOLDEN, shared_directory
 
 WITHOUT_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coders import networks
+from coders.gpu import networks
 from models.frozen_net import FrozenNet
 from models.fused import FusedNets
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from coders import codec
-from coders.batched import FAMILIES_KEPT, BatchedCoder
 from coders.container import MODE_NAMED, Container
+from coders.gpu.batched import FAMILIES_KEPT, BatchedCoder
 from coders.image_codec import decode_picture, encode_image, encode_picture, models_named, scan_named
 from coders.network_rows import NETWORK, WORTH_ADAPTING
 from coders.picture import Picture, same_picture

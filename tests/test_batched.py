@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from coders import backends, codec, native
-from coders.batched import BatchedCoder
 from coders.container import Container
-from coders.evaluator import Evaluator, Seconds
+from coders.gpu.batched import BatchedCoder
+from coders.gpu.evaluator import Evaluator, Seconds
 from coders.image_codec import scan_named
 from coders.scan import SCANS, WAVEFRONT
 from coders.torch_backends import IMAGES_AT_ONCE, batched_backend

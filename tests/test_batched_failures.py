@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from coders import codec
-from coders.batched import BatchedCoder, _Group
-from coders.evaluator import Evaluator
+from coders.gpu.batched import BatchedCoder, _Group
+from coders.gpu.evaluator import Evaluator
 from coders.scan import WAVEFRONT
 from coders.torch_backends import batched_backend
 from models.frozen_net import FrozenNet
@@ -110,7 +110,7 @@ def test_a_model_that_cannot_be_made_fails_its_images(device, monkeypatch, witho
             raise RuntimeError("CUDA error: as a test pretends")
         return FrozenNet(model, device)
 
-    monkeypatch.setattr("coders.networks.FrozenNet", making)
+    monkeypatch.setattr("coders.gpu.networks.FrozenNet", making)
     results = outcomes(lambda model: coder.encode(image, model, WAVEFRONT), [bad, good, bad, good])
     assert results[1] == results[3] == encoded(image, good, WAVEFRONT)
     assert [type(result) for result in results[::2]] == [P59Error] * 2

@@ -9,9 +9,9 @@ import weakref
 import pytest
 import torch
 
-from coders import batched
-from coders.batched import BatchedCoder
-from coders.evaluator import FEWEST_PIXELS, CopyingEvaluator, Evaluator
+from coders.gpu import batched
+from coders.gpu.batched import BatchedCoder
+from coders.gpu.evaluator import FEWEST_PIXELS, CopyingEvaluator, Evaluator
 from coders.scan import WAVEFRONT
 from models.frozen_net import FrozenNet
 from tests.batched_cases import at_once, encoded
@@ -103,7 +103,7 @@ def test_no_memory_for_the_model(device, monkeypatch, without_kernel):
     def full(*arguments):
         raise torch.cuda.OutOfMemoryError("as a test pretends")
 
-    monkeypatch.setattr("coders.networks.FrozenNet", full)
+    monkeypatch.setattr("coders.gpu.networks.FrozenNet", full)
     with pytest.raises(DeviceMemoryError, match="for model"):
         BatchedCoder(device, 2, 1).encode(random_image(3, 3), random_frozen(TINY["west"]), WAVEFRONT)
 

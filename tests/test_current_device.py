@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from coders import networks
 from coders.fitting import Fitting
+from coders.gpu import networks
 from coders.native import INSTRUCTION_SET_VARIABLE
 from tests.helpers import TINY, random_frozen, random_image
 

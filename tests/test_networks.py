@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from coders import networks
-from coders.batched import BatchedCoder, _Family
+from coders.gpu import networks
+from coders.gpu.batched import BatchedCoder, _Family
 from coders.scan import WAVEFRONT
 from models.description import ModelDescription
 from models.fused import FusedNets

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from coders.evaluator import FusedEvaluator
+from coders.gpu.evaluator import FusedEvaluator
 from models.frozen import INPUT_LIMIT
 from models.frozen_net import FrozenNet
 from tests.fused_cases import Pretended, pretended

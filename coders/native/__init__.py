@@ -134,7 +134,7 @@ def timed_decode(
 
 
 def step_encoder(image: np.ndarray, model: FrozenModel, scan: Scan, pixels: int):
-    """An image (H, W, C) uint8 to encode with outputs of a network that is evaluated elsewhere; see coders.steps."""
+    """An image (H, W, C) uint8 to encode by a network that is evaluated elsewhere; see coders.gpu.steps."""
     return _prepared(model).step_encoder(_checked(image), *_reading(model, scan), pixels)
 
 
@@ -149,7 +149,7 @@ def pool(threads: int | None = None):
 
 
 def advance(coders: list, awaited: list[int], outputs: np.ndarray, inputs: np.ndarray, pool) -> list[int]:
-    """A turn of what `step_encoder` and `step_decoder` return, as `coders.steps.Turns.advance` describes it."""
+    """A turn of what `step_encoder` and `step_decoder` return, as `coders.gpu.steps.Turns.advance` describes it."""
     return extension().advance(coders, awaited, outputs, inputs, pool)
 
 

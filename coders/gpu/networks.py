@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 
-from coders.evaluator import CopyingEvaluator, Evaluator, FusedEvaluator, Seconds
+from coders.gpu.evaluator import CopyingEvaluator, Evaluator, FusedEvaluator, Seconds
 from models.frozen import INPUT_LIMIT, FrozenModel
 from models.frozen_net import FrozenNet
 from models.fused import MANY_PIXELS, FusedNets, fusable

@@ -1,7 +1,7 @@
 """Many images at a time, their steps together: a device is full then, whatever the size of an image.
 
-Images whose models are evaluated together (coders.networks) form two groups. While the device evaluates the network for
-the pixels of one group, the host codes those of the other and gathers their next contexts:
+Images whose models are evaluated together (coders.gpu.networks) form two groups. While the device evaluates the network
+for the pixels of one group, the host codes those of the other and gathers their next contexts:
 
     device   | network A | network B | network A | network B | ...
     host                 | code A    | code B    | code A    | ...
@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from coders.evaluator import Evaluator, Seconds
-from coders.networks import Networks, networks_key
+from coders.gpu.evaluator import Evaluator, Seconds
+from coders.gpu.networks import Networks, networks_key
+from coders.gpu.steps import StepCoder, Turns
 from coders.scan import Scan
-from coders.steps import StepCoder, Turns
 from models.frozen import FrozenModel
 from utils.device_memory import is_out_of_memory
 from utils.errors import DeviceMemoryError, P59Error, StoppedError, reason_of, without_tracebacks
