@@ -11,8 +11,6 @@ Letters: N contexts; H, W image size, C channels.
 from __future__ import annotations
 
 import math
-import os
-import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -29,6 +27,7 @@ from models.adaptation import Adaptation
 from models.frozen import FrozenModel
 from models.neighbourhood import Tap
 from utils.errors import DeviceMemoryError, RequestError, StoppedError
+from utils.fork_safe import ForkSafe
 from utils.schedule import warmup_cosine
 
 #: Contexts of a step; the largest step of a number in its units; steps in which it rises to that.
@@ -99,14 +98,14 @@ class Fitting:
         if not self._in_native_core:
             from coders import torch_fitting
 
-            with torch_fitting.computing(self.device, self.threads, _one_at_a_time):
+            with torch_fitting.computing(self.device, self.threads, _one_at_a_time.lock):
                 return self._fit(image, model, lambda net: torch_fitting.TorchSearch(net, image, taps, self.device))
 
         def search(adaptable: Adaptable) -> Search:
             kind, threads = gradient_kind(bfloat16=True), thread_count(self.threads)
             return NativeSearch(kind, adaptable, image, taps, threads, LARGEST_GRADIENT, BETAS)
 
-        with nullcontext() if self.threads == 1 else _one_at_a_time:
+        with nullcontext() if self.threads == 1 else _one_at_a_time.lock:
             try:
                 return self._fit(image, model, search)
             except MemoryError as error:
@@ -128,16 +127,7 @@ class Fitting:
 
 
 #: Several threads that share an image wait for each other's at every step, and a GPU is full with one image.
-_one_at_a_time = threading.Lock()
-
-
-def _after_fork() -> None:
-    global _one_at_a_time
-    _one_at_a_time = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_one_at_a_time = ForkSafe()
 
 
 def products_for(pixels: int, steps: int) -> int:

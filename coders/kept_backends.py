@@ -6,11 +6,10 @@ A process that is forked makes its own. Its parent's have threads that it has no
 from __future__ import annotations
 
 import ctypes
-import os
-import threading
 from functools import lru_cache
 
 from coders.backends import Backend, backend_for
+from utils.fork_safe import ForkSafe, after_fork
 
 
 def kept_backend(device: str, threads: int | None) -> Backend:
@@ -20,21 +19,20 @@ def kept_backend(device: str, threads: int | None) -> Backend:
     """
     if device == "cpu":
         return backend_for(device, threads)
-    with _one_at_a_time:
+    with _one_at_a_time.lock:
         return _gpu_backends(device, threads)
 
 
 #: Of two threads that ask for a backend at the same time one makes it.
-_one_at_a_time = threading.Lock()
+_one_at_a_time = ForkSafe()
 _gpu_backends = lru_cache(4)(backend_for)
 
 
 def _after_fork() -> None:
     """What the parent keeps is not freed here, not even when this process ends."""
-    global _one_at_a_time, _gpu_backends
+    global _gpu_backends
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(_gpu_backends))
-    _one_at_a_time, _gpu_backends = threading.Lock(), lru_cache(4)(backend_for)
+    _gpu_backends = lru_cache(4)(backend_for)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+after_fork(_after_fork)

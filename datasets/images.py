@@ -15,6 +15,7 @@ from PIL import Image
 from coders.container import PIXEL_LIMIT
 from datasets.deep import bits_of
 from utils.errors import InputError, P59Error
+from utils.fork_safe import after_fork
 from utils.search import Found, files_below, is_input, search
 
 #: File endings taken for images when a directory is searched.
@@ -122,6 +123,7 @@ class _PillowLimit:
 
     def __init__(self) -> None:
         self._lock, self._readers, self._theirs = threading.Lock(), 0, None
+        after_fork(self._end)
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
@@ -136,6 +138,12 @@ class _PillowLimit:
                 self._readers -= 1
                 if self._readers == 0:
                     Image.MAX_IMAGE_PIXELS = self._theirs
+
+    def _end(self) -> None:
+        """In a forked process nobody reads."""
+        if self._readers:
+            Image.MAX_IMAGE_PIXELS = self._theirs
+        self._lock, self._readers = threading.Lock(), 0
 
 
 _pillow_limit = _PillowLimit()

@@ -94,14 +94,42 @@ def test_a_forked_process_codes_too(device):
 
 
 HELD = """
-from coders import kept_backends
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
+from PIL import Image
+from coders import fitting, kept_backends
+from datasets import images
+from datasets.png import png_bytes
+from utils import files
 
-with kept_backends._one_at_a_time:
-    forked(lambda: p59.encode(image))
+limit, held, done = Image.MAX_IMAGE_PIXELS, Event(), Event()
+
+def hold():
+    with kept_backends._one_at_a_time.lock, native._preparing.lock, fitting._one_at_a_time.lock, files._asking.lock:
+        with images._pillow_limit.lifted(), images._pillow_limit._lock:
+            held.set()
+            done.wait()
+
+def works():
+    assert Image.MAX_IMAGE_PIXELS == limit
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "a.png"
+        files.write_whole(file, png_bytes(image))
+        p59.encode(file, adapt_steps=2)
+    assert Image.MAX_IMAGE_PIXELS == limit
+
+holder = Thread(target=hold)
+holder.start()
+held.wait()
+forked(works)
+done.set()
+holder.join()
+assert Image.MAX_IMAGE_PIXELS == limit
 """
 
 
-def test_a_lock_that_was_held_is_not_the_childs():
+def test_locks_that_another_thread_held_are_not_the_childs():
     run(BEGIN, PLAYED, HELD)
 
 

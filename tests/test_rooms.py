@@ -11,7 +11,17 @@ from tests.helpers import ROOT
 
 #: The rooms from the lowest on, and what is above them; what lies in `utils` but below all rooms is named in COMMON.
 ROOMS = ("common", "models", "coders", "datasets", "utils", "top")
-COMMON = {"device_memory", "errors", "files", "gpu_driver", "png_chunks", "schedule", "search", "torch_threads"}
+COMMON = {
+    "device_memory",
+    "errors",
+    "files",
+    "fork_safe",
+    "gpu_driver",
+    "png_chunks",
+    "schedule",
+    "search",
+    "torch_threads",
+}
 
 
 def room_of(module: str) -> str | None:

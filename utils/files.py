@@ -6,7 +6,6 @@ import errno
 import os
 import secrets
 import stat
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -14,6 +13,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from utils.errors import P59Error
+from utils.fork_safe import ForkSafe
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -61,7 +61,7 @@ def write_new(path: Path, data: bytes) -> None:
 def _writing(path: Path) -> Iterator[tuple[Path, int]]:
     """Where a file may be written beside `path`, of which nothing is left in the end, and the mode it is to have."""
     check_output(path)
-    with _asking:  # before anything is made: while one thread asks, another's folder would be everybody's to write
+    with _asking.lock:  # before anything is made: while one thread asks, another's folder would be everybody's to write
         mode = 0o666 & ~_umask()
     try:
         _make(path.parent)
@@ -161,7 +161,7 @@ def _make(directory: Path) -> None:
         each.mkdir(exist_ok=True)
 
 
-_asking = threading.Lock()
+_asking = ForkSafe()
 
 
 @cache

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from utils.fork_safe import after_fork
 
 
 class TorchThreads:
@@ -19,8 +20,7 @@ class TorchThreads:
 
     def __init__(self) -> None:
         self._lock, self._users, self._usual, self.forked = threading.Lock(), 0, 0, False
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._after_fork)
+        after_fork(self._after_fork)
 
     def _after_fork(self) -> None:
         self._lock, self.forked = threading.Lock(), True

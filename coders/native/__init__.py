@@ -8,7 +8,6 @@ Letters: H, W image height and width; C channels.
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 import weakref
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from models import description, fixed_point, fixed_tables, frozen, neighbourhood
 from models.frozen import FrozenModel
 from models.neighbourhood import WEST
 from utils.errors import InputError, RequestError
+from utils.fork_safe import ForkSafe
 
 INSTRUCTION_SET_VARIABLE = "P59_INSTRUCTION_SET"
 #: Of the extension's functions; the number rises whenever they change.
@@ -184,24 +184,14 @@ def _checked(image: np.ndarray) -> np.ndarray:
 
 #: Packed weights of each model, for each instruction set. Models are compared by identity: they hold arrays.
 _models: dict[tuple[int, str], object] = {}
-_preparing = threading.Lock()
-
-
-def _after_fork() -> None:
-    """Whoever held the lock is not in this process."""
-    global _preparing
-    _preparing = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_preparing = ForkSafe()
 
 
 def _prepared(model: FrozenModel):
     """The extension's form of a model, made once and kept for as long as the model lives."""
     instruction_set = chosen_instruction_set()
     key = (id(model), instruction_set)
-    with _preparing:
+    with _preparing.lock:
         if key not in _models:
             _models[key] = _prepare(model, instruction_set)
             weakref.finalize(model, _models.pop, key, None)
