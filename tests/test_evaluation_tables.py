@@ -109,7 +109,7 @@ def test_tables_say_what_the_rows_hold():
     assert complexity.rows[0][:4] == ("P59 wavefront", "58,916", "58,368", "2.600")
     assert list(rate_points(rows, "kodak")) == ["PNG", "P59 wavefront (new)"]
     assert rate_points([row for row in rows if row.model != "old"], "kodak")["P59 wavefront"][1] == pytest.approx(2.6)
-    assert any("published" in line[-1] for line in complexity.rows)
+    assert any("arXiv" in line[-1] for line in complexity.rows)
     both = tables_of(rows, {"old", "new"})[0]
     assert [line[0] for line in both.rows][2:] == ["P59 wavefront (old)", "P59 wavefront (new)"]
 
@@ -173,7 +173,7 @@ def test_a_choice_of_models_is_not_taken_for_its_first_one(folder, tmp_path):
     assert complexity.count("2 x 58,916") == 1
 
 
-def test_tables_show_the_models_that_are_named(tmp_path):
+def test_tables_show_the_models_that_are_named(tmp_path, capsys):
     """Files, or the shipped ones; without names the last measured."""
     own = SHIPPED / "rgb_06.safetensors"
     shipped = names_of(tuple(SHIPPED / name for name in SHIPPED_FILES["wavefront", 3]))
@@ -192,6 +192,10 @@ def test_tables_show_the_models_that_are_named(tmp_path):
     paths = (f"results_path={tmp_path / 'r.tsv'}", f"output_path={document}", f"models={own}")
     assert main([str(ROOT / "configs/tables.json"), *paths]) == 0
     assert "2.000" in document.read_text()
+    assert "of which the results hold nothing" not in capsys.readouterr().out
+    unmeasured = SHIPPED / "rgb_07.safetensors"
+    assert main([str(ROOT / "configs/tables.json"), *paths[:2], f"models={unmeasured}"]) == 0
+    assert f"models names {unmeasured}, of which the results hold nothing" in capsys.readouterr().out
 
 
 def test_marked_tables_are_filled():

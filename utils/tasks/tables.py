@@ -58,18 +58,22 @@ def filled(task: TablesTask) -> str:
     files = sorted(task.results.glob("*.tsv")) if task.results.is_dir() else [task.results]
     if not files:
         raise InputError(f"results_path {str(task.results)!r} holds no .tsv file; give a table or a directory of them")
-    return fill_tables(text, tables_of(read_rows(files), _names(task)))
+    rows = read_rows(files)
+    return fill_tables(text, tables_of(rows, _names(task, {row.model for row in rows})))
 
 
-def _names(task: TablesTask) -> set[str] | None:
-    """The names that rows have for the models to show."""
+def _names(task: TablesTask, measured: set[str]) -> set[str] | None:
+    """The names that rows have for the models to show; says which of these were not measured."""
     if task.models is None:
         return None
     names = set()
     for files in task.models:
         if files:
             chosen = chosen_models(files, task.experiment, None, keep=False)
-            names.add(names_of_models(one.model for one in chosen))
+            found = {names_of_models(one.model for one in chosen)}
         else:
-            names |= {names_of(tuple(SHIPPED / name for name in shipped)) for shipped in SHIPPED_FILES.values()}
+            found = {names_of(tuple(SHIPPED / name for name in shipped)) for shipped in SHIPPED_FILES.values()}
+        if not found & measured:
+            say(f"models names {', '.join(files) or 'shipped'}, of which the results hold nothing; evaluate it first")
+        names |= found
     return names
