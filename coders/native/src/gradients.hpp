@@ -17,7 +17,7 @@ namespace p59 {
 
 constexpr int kMostPixelsOfGradient = 64;
 
-// Of models/context_net.py and models/mixture.py. The Python side compares them with its own.
+// Of models/description.py, models/output_units.py and models/fixed_point.py; the Python side compares them with its own.
 constexpr double kLeakySlope = 0.01;
 constexpr double kScaleMinimum = 0.11, kScaleMaximum = kScaleMinimum * 4096, kMeanGain = 0.1 * 255, kLogScaleOffset = -4;
 constexpr double kCoderShare = 65280.0 / 65536, kCoderFloor = 1.0 / 65536;
