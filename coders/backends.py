@@ -59,8 +59,8 @@ def device_of(requested: str) -> str:
     CUDA cannot be used in a process that was forked from one that has used it. PyTorch, which takes a second to import,
     is asked only where there may be a GPU.
     """
-    kind, _, index = requested.partition(":")
-    if requested != "auto" and (kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal()))):
+    kind, colon, index = requested.partition(":")
+    if requested != "auto" and (kind not in ("cpu", "cuda") or (colon and not (kind == "cuda" and index.isdecimal()))):
         raise RequestError(f"device is {requested!r}; allowed are auto, cpu, cuda and cuda:<index>")
     if kind == "cpu" or (requested == "auto" and "torch" not in sys.modules and not has_gpu_driver()):
         return "cpu"
@@ -100,7 +100,12 @@ def backend_for(device: str, threads: int | None = None, images_at_once: int | N
     try:
         from coders import torch_backends
     except ModuleNotFoundError as error:
-        raise RequestError(f"neither the native core nor {error.name} can be used: {reason}") from error
+        if device != "cpu":
+            raise RequestError(f"device is {device!r}, which takes {error.name}; install it") from error
+        raise RequestError(
+            f"neither the native core nor {error.name} can be used: {reason}; the package's is coders/native, and its "
+            "extra 'pytorch' brings PyTorch"
+        ) from error
     if device == "cpu":
         return torch_backends.host_backend(threads, reason)
     return torch_backends.batched_backend(device, threads, images_at_once)

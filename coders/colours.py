@@ -17,7 +17,9 @@ def table_of(image: np.ndarray, most: int = 256) -> np.ndarray | None:
     """The different colours (n, C) uint8 of an image (H, W, C) uint8, or None where there are more than `most`."""
     keys = np.zeros(0, np.uint32)
     for block in _blocks(image):
-        keys = np.union1d(keys, _keys(block))
+        # Not np.union1d: NumPy's hash tables abort a process that ends while a daemon thread is in them.
+        keys = np.sort(np.concatenate((keys, _keys(block)), axis=None))
+        keys = keys[np.append(True, keys[1:] != keys[:-1])]
         if len(keys) > most:
             return None
     shifts = 8 * np.arange(image.shape[2], dtype=np.uint32)

@@ -77,7 +77,7 @@ class Fitting:
             from coders import torch_fitting  # noqa: F401
         except ModuleNotFoundError as error:
             raise RequestError(
-                f"adapt_steps takes {error.name} on this machine, which is not installed; install it, or use 0"
+                f"adapt_steps takes {error.name}, as the native core cannot fit networks here; install it, or use 0"
             ) from error
 
     def among_others(self) -> Fitting:

@@ -140,8 +140,15 @@ def _thorough(form: Form, best: int) -> Iterator[bytes]:
 
 
 def network_rows_of(data: bytes) -> NetworkRows | None:
-    """The parts of a coded group; None where it is coded plainly. Raises FormatError where they end early."""
-    return parsed_rows(data[0] & 15, data[1:]) if data else None
+    """The parts of a coded group; None where it is coded plainly.
+
+    Raises FormatError where they end early, or form or coding is unknown.
+    """
+    number, coding = divmod(Reader(data).byte(), 16)
+    rows = parsed_rows(coding, data[1:])
+    if number > COPY or (rows is None and coding not in plain.METHODS):
+        raise FormatError(f"planes of unknown form or coding {number}.{coding}; use a newer release")
+    return rows
 
 
 def decode_group(

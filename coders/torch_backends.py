@@ -7,7 +7,7 @@ import threading
 import numpy as np
 
 from coders import codec, native
-from coders.backends import Backend, MeasurePieces, native_measure_pieces
+from coders.backends import Backend, native_measure_pieces
 from coders.cores import Cores
 from coders.gpu.batched import BatchedCoder
 from coders.recorder import record
@@ -66,17 +66,13 @@ def batched_backend(device: str, threads: int | None, images_at_once: int | None
         encode,
         decode,
         lambda image, model, scan: codec.measure_stream(image, model, scan, device),
-        _measure_pieces_on_host(cores, reason),
+        native_measure_pieces(cores) if reason is None else _measure_pieces,
         f"the coder is slow (Python): {reason}" if reason else None,
         images_at_once,
         room=cores.room,
         stop=stop,
         stopped=cores.stopped,
     )
-
-
-def _measure_pieces_on_host(cores: Cores, reason: str | None) -> MeasurePieces:
-    return native_measure_pieces(cores) if reason is None else _measure_pieces
 
 
 def _measure_pieces(pieces: np.ndarray, model: FrozenModel, scan: Scan, margin: int) -> np.ndarray:

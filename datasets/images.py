@@ -122,28 +122,30 @@ class _PillowLimit:
     """Pillow's limit on pixels, one for the whole process: lifted while any thread reads."""
 
     def __init__(self) -> None:
-        self._lock, self._readers, self._theirs = threading.Lock(), 0, None
+        self._lock, self._readers, self._theirs, self._forks = threading.Lock(), 0, None, 0
         after_fork(self._end)
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
         with self._lock:
             if self._readers == 0:
-                self._theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+                self._theirs = Image.MAX_IMAGE_PIXELS
             self._readers += 1
+            Image.MAX_IMAGE_PIXELS, forks = None, self._forks
         try:
             yield
         finally:
             with self._lock:
-                self._readers -= 1
-                if self._readers == 0:
-                    Image.MAX_IMAGE_PIXELS = self._theirs
+                if forks == self._forks:  # else a fork ended it
+                    self._readers -= 1
+                    if self._readers == 0:
+                        Image.MAX_IMAGE_PIXELS = self._theirs
 
     def _end(self) -> None:
         """In a forked process nobody reads."""
         if self._readers:
             Image.MAX_IMAGE_PIXELS = self._theirs
-        self._lock, self._readers = threading.Lock(), 0
+        self._lock, self._readers, self._forks = threading.Lock(), 0, self._forks + 1
 
 
 _pillow_limit = _PillowLimit()

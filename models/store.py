@@ -42,6 +42,8 @@ SHIPPED_FILES = {
 #: Models that were shipped before, each named by the first 8 bytes of its fingerprint: what they coded stays readable.
 OLDER = SHIPPED / "older"
 EXPERIMENTS = Path("experiments")
+#: What PyTorch writes begins with: a zip archive, or formerly a pickle.
+CHECKPOINT_STARTS = (b"PK", b"\x80")
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,9 @@ def chosen_model(path: Path, freezer: Callable[[ContextNet, dict], FrozenModel],
         raise ModelError(f"model {str(path)!r} cannot be read ({error.strerror}); check checkpoint_file") from error
     if is_model_file(data):
         return ChosenModel(read_model(path), path)
+    if not data.startswith(CHECKPOINT_STARTS):
+        raise ModelError(f"{str(path)!r} is no checkpoint, nor a frozen model; give a .pth.tar or a .safetensors file")
+
     from models.checkpoint import network_of, read_checkpoint, settings_of  # brings PyTorch
 
     payload = read_checkpoint(path)

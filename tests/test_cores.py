@@ -214,13 +214,16 @@ def test_what_is_left_early_ends_all_images():
 # Fitting.
 
 
-def test_images_are_fitted_at_the_same_time_on_a_thread_each(monkeypatch):
+@pytest.mark.parametrize("where", ["", "portable"], ids=["native", "pytorch"])
+def test_images_are_fitted_at_the_same_time_on_a_thread_each(monkeypatch, torch_threads, where):
     """To what is found for each alone, and PyTorch's number of threads is what it was."""
+    monkeypatch.setenv(native.INSTRUCTION_SET_VARIABLE, where)
     monkeypatch.setattr(fitting, "CONTEXTS", 256)
+    torch_threads(2)
     before, together = torch.get_num_threads(), threading.Barrier(3, timeout=20)
 
     def stopped():
-        assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == (1 if where else before)
         together.wait()
         return False
 

@@ -119,6 +119,20 @@ def works():
         p59.encode(file, adapt_steps=2)
     assert Image.MAX_IMAGE_PIXELS == limit
 
+def reads_again():
+    with images._pillow_limit.lifted():
+        assert Image.MAX_IMAGE_PIXELS is None
+    assert Image.MAX_IMAGE_PIXELS == limit
+
+with images._pillow_limit.lifted():
+    if not (child := os.fork()):
+        assert Image.MAX_IMAGE_PIXELS == limit
+if not child:
+    reads_again()
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+reads_again()
+
 holder = Thread(target=hold)
 holder.start()
 held.wait()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -83,6 +85,17 @@ def test_files_that_cannot_be_decoded_here(run, files, other_model):
     assert "4 of 7 files are whole and their models at hand" in run.out
     assert run("inspect.json", bitstream_path="out/b.p59", checkpoint_file=other_model) == 0
     assert "1 of 1 files" in run.out
+
+
+@pytest.mark.parametrize("first", [0x0F, 0x07, 0x90, 0x8A], ids=hex)
+def test_forms_and_codings_of_newer_releases_are_failures(run, files, first):
+    """Checksums are right."""
+    container = Container.from_bytes((files / "colour.p59").read_bytes())
+    ((kind, planes),) = container.chunks
+    (files / "colour.p59").write_bytes(replace(container, chunks=((kind, bytes((first,)) + planes[1:]),)).to_bytes())
+    assert run("inspect.json", bitstream_path="out/colour.p59") == 1
+    run.says_once("failed: out/colour.p59: planes of unknown form or coding", "use a newer release")
+    assert "0 of 1 files are whole" in run.out
 
 
 def test_of_many_files_the_totals(run, files, monkeypatch):

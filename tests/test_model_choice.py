@@ -48,12 +48,12 @@ def test_every_backend_sees_the_same_bits():
     bits = BACKEND.measure(image, model, WAVEFRONT)
     for backend in (BACKEND, batched_backend("cpu", 1, 2)):
         np.testing.assert_allclose(backend.measure(image, model, WAVEFRONT), bits, rtol=1e-9)
-        glance = backend.measure_pieces(np.stack([image, image[::-1]]), model, WAVEFRONT, 0)
-        assert glance.shape == (2, *image.shape[:2])
+        every = backend.measure_pieces(np.stack([image, image[::-1]]), model, WAVEFRONT, 0)
+        assert every.shape == (2, *image.shape[:2])
         inner = backend.measure_pieces(np.stack([image, image[::-1]]), model, WAVEFRONT, 3)
-        np.testing.assert_allclose(inner, glance[:, 3:-3, 3:-3], rtol=1e-12)
-        np.testing.assert_allclose(glance[0].sum(), bits.sum(), rtol=1e-9)
-        np.testing.assert_allclose(glance[1].sum(), backend.measure(image[::-1], model, WAVEFRONT).sum(), rtol=1e-9)
+        np.testing.assert_allclose(inner, every[:, 3:-3, 3:-3], rtol=1e-12)
+        np.testing.assert_allclose(every[0].sum(), bits.sum(), rtol=1e-9)
+        np.testing.assert_allclose(every[1].sum(), backend.measure(image[::-1], model, WAVEFRONT).sum(), rtol=1e-9)
 
 
 def test_one_none_and_equal_models():

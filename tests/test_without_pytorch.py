@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -95,7 +96,8 @@ def test_networks_are_fitted(tmp_path, monkeypatch):
     done = run(CALL_MAIN, *arguments, folder=tmp_path)
     assert done.returncode == 2
     assert (
-        done.stderr == "error: adapt_steps takes torch on this machine, which is not installed; install it, or use 0\n"
+        done.stderr
+        == "error: adapt_steps takes torch, as the native core cannot fit networks here; install it, or use 0\n"
     )
 
 
@@ -105,15 +107,33 @@ def test_networks_are_fitted(tmp_path, monkeypatch):
     [
         ("encode_wavefront", "test_data=a.png", "bitstream_path=out/", "checkpoint_file=a.pth.tar"),
         ("train", "train_data=.", "valid_data=."),
-        ("measure", "test_data=a.png"),
+        ("measure", "test_data=a.png", "checkpoint_file=a.pth.tar"),
     ],
 )
 def test_what_takes_pytorch_says_so(tmp_path, arguments):
     save(tmp_path / "a.png", photograph(64, 64))
-    (tmp_path / "a.pth.tar").write_bytes(b"a checkpoint")
+    (tmp_path / "a.pth.tar").write_bytes(b"PK, a checkpoint")
     done = run(CALL_MAIN, *arguments, folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "error: this needs the Python module torch, which is not installed; see docs/python.md\n"
+
+
+@needs_native
+def test_frozen_models_are_measured_and_tables_made(tmp_path):
+    save(tmp_path / "a.png", photograph(64, 64))
+    done = run(CALL_MAIN, "measure", "test_data=a.png", "num_threads=1", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "mean of 1" in done.stdout
+    shutil.copy(ROOT / "README.md", tmp_path)
+    done = run(CALL_MAIN, "tables", f"results_path={ROOT / 'results'}", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_file_of_another_kind_is_not_taken_for_a_checkpoint(tmp_path):
+    save(tmp_path / "a.png", photograph(64, 64))
+    done = run(CALL_MAIN, "measure", "test_data=a.png", "checkpoint_file=a.png", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: 'a.png' is no checkpoint, nor a frozen model")
 
 
 def test_neither_the_native_core_nor_pytorch(tmp_path):
@@ -133,7 +153,7 @@ def test_pytorch_is_not_imported_where_it_is_there(tmp_path):
 import sys
 sys.path.insert(0, {root!r})
 from utils import gpu_driver
-gpu_driver.DRIVER, gpu_driver.ROCM_DEVICE = "none", "/none"
+gpu_driver.DRIVERS = gpu_driver.DEVICES = ()
 import main
 for arguments in (["encode_wavefront", "test_data=a.png", "bitstream_path=a.p59"],
                   ["decode", "bitstream_path=a.p59", "output_path=b.png"]):

@@ -7,16 +7,21 @@ import os
 import sys
 from functools import cache
 
-#: CUDA's driver, by which PyTorch finds GPUs, and the device of ROCm's.
-DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-ROCM_DEVICE = "/dev/kfd"
+#: CUDA's driver, and on Windows ROCm's.
+DRIVERS = ("nvcuda.dll", "amdhip64.dll") if sys.platform == "win32" else ("libcuda.so.1",)
+#: Of CUDA's driver where it is elsewhere, of ROCm's, and of Windows beneath Linux.
+DEVICES = ("/proc/driver/nvidia", "/dev/kfd", "/dev/dxg")
 
 
 @cache
 def has_gpu_driver() -> bool:
-    """Whether a GPU's driver is installed; without one PyTorch finds no GPU."""
+    """Whether a GPU's driver is installed, as far as that shows; without one PyTorch is not asked for GPUs."""
+    return any(map(os.path.exists, DEVICES)) or any(map(_loads, DRIVERS))
+
+
+def _loads(library: str) -> bool:
     try:
-        ctypes.CDLL(DRIVER)
+        ctypes.CDLL(library)
     except OSError:
-        return os.path.exists(ROCM_DEVICE)
+        return False
     return True

@@ -244,7 +244,7 @@ USED: dict[str, tuple[str, ...]] = {
     "encode": (*_MODEL, *_CODED, *_FILES, "turn", "verify"),
     "decode": (*_MODEL, *_FILES, "output_path", "write_encode_data"),
     "compare": (*_MODEL, "test_data", "bitstream_path", "pixel_limit"),
-    "inspect": (*_TEST, *_FROZEN, "bitstream_path"),
+    "inspect": (*_TEST, *_FROZEN, "num_threads", "bitstream_path"),
     "measure": (*_MODEL, *_CODED),
     "demo": (*_MODEL, "num_color_channels", "bitstream_path", "test_data", "pixel_limit"),
     "tables": (*_TEST, "results_path", "output_path", "models", "exp_name"),

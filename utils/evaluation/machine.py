@@ -7,8 +7,6 @@ import platform
 import subprocess
 from pathlib import Path
 
-import torch
-
 
 def commit_of(directory: Path) -> str:
     """The commit of a checkout, with "+" where its files differ from it; "unknown" where the directory is none, though
@@ -31,6 +29,8 @@ def _git(directory: Path, *arguments: str) -> str:
 def machine_of(device: str) -> str:
     """The GPU's or processor's name and the number of cores."""
     if device.startswith("cuda"):
+        import torch
+
         return torch.cuda.get_device_name(device)
     return f"{_processor()}, {cores()} cores"
 

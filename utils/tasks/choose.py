@@ -19,15 +19,15 @@ from coders.scan import DIAGONAL, SEQUENTIAL, WAVEFRONT, Scan
 from datasets.augmentation import CHANCES
 from utils.config import Notes, listed, required, single, unused
 from utils.errors import RequestError
-from utils.tasks import compare, decode, demo, encode, inspect
+from utils.tasks import compare, decode, demo, encode, inspect, measure
 from utils.tasks.choose_evaluation import analyze_task, evaluate_task, tables_task
 from utils.tasks.choose_training import train_task, validate_task
 from utils.tasks.models import ModelChoice, checkpoint_named
 
 #: (run_type, decoder_method) of the configuration -> scan order.
 ORDERS = {("S", 1): SEQUENTIAL, ("S", 2): SEQUENTIAL, ("P", 1): WAVEFRONT, ("P", 2): DIAGONAL}
-#: Run modes that are told how many threads PyTorch may have, should they need it.
-WITHOUT_PYTORCH = ("encode", "decode", "compare", "inspect", "demo")
+#: Run modes that need PyTorch only for some models and devices, and then tell it how many threads it may have.
+WITHOUT_PYTORCH = ("encode", "decode", "compare", "inspect", "measure", "tables", "demo")
 
 
 def task_of(config: EasyDict, notes: Notes) -> Callable[[], int]:
@@ -35,10 +35,8 @@ def task_of(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
     Raises RequestError where a key is missing or does not fit the task.
     """
-    if config.num_threads and not (config.mode == "test" and config.run_mode in WITHOUT_PYTORCH):
-        import torch
-
-        torch.set_num_threads(config.num_threads)
+    if not (config.mode == "test" and config.run_mode in WITHOUT_PYTORCH):
+        set_torch_threads(config)
     if config.mode is None:
         raise RequestError("mode is missing; set it to train, debug, validate, test or freeze")
     ignored = unused(config, config.run_mode if config.mode == "test" else config.mode)
@@ -52,6 +50,14 @@ def task_of(config: EasyDict, notes: Notes) -> Callable[[], int]:
     if config.run_mode is None:
         raise RequestError(f"run_mode is missing; set it to one of {', '.join(RUN_MODES)}")
     return RUN_MODES[config.run_mode](config, notes)
+
+
+def set_torch_threads(config: EasyDict) -> None:
+    """As many threads for PyTorch as `num_threads` says."""
+    if config.num_threads:
+        import torch
+
+        torch.set_num_threads(config.num_threads)
 
 
 def is_directory(text: str) -> bool:
@@ -72,7 +78,10 @@ def models_of(config: EasyDict, keep: bool = True) -> ModelChoice:
 def backend_of(config: EasyDict, notes: Notes, one_by_one: str | None = None) -> Backend:
     """The backend of a task; `one_by_one` names it where it takes one image after the other on any device."""
     wanted = config.images_at_once
-    backend = backend_for(device_of(config.device), config.num_threads, wanted)
+    device = device_of(config.device)
+    if device != "cpu":
+        set_torch_threads(config)
+    backend = backend_for(device, config.num_threads, wanted)
     if wanted is not None and (one_by_one or backend.at_once != wanted):
         who = f"run_mode {one_by_one}" if one_by_one else "a CPU without the native core"
         notes.append(f"key 'images_at_once' is ignored: {who} takes one image after the other")
@@ -151,8 +160,6 @@ def _inspect(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
 
 def _measure(config: EasyDict, notes: Notes) -> Callable[[], int]:
-    from utils.tasks import measure
-
     task = measure.MeasureTask(
         sources=required(config, "test_data", "give the images to measure: a file, a directory or a list"),
         scan=scan_of(config),

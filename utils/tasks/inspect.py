@@ -48,7 +48,7 @@ def run(task: InspectTask) -> int:
             continue
         rows.append(row)
         coded_with.update(models)
-    if len(rows) <= MOST_ROWS:
+    if 0 < len(rows) <= MOST_ROWS:
         say(table(rows, HEADERS, FORMATS))
     for name, count in coded_with.most_common():
         say(f"{count:,} coded with {name}")

@@ -13,8 +13,6 @@ from coders.container import PIXEL_LIMIT
 from coders.placement import best_placement
 from coders.scan import Scan
 from datasets.images import find_images, read_samples
-from models.measure import image_bits
-from models.mixture import BITS
 from utils.errors import P59Error
 from utils.tasks.models import ModelChoice
 from utils.tasks.report import complain, say, table
@@ -57,11 +55,15 @@ def _measured(path: Path, task: MeasureTask) -> list:
     chosen = task.models.for_image(task.scan, task.backend, image)
     phase = best_placement(chosen.model, image, task.scan, task.backend, turn=False).phase
     frozen = task.backend.measure(image, chosen.model.phases[phase], task.scan).sum() / image.size
-    floats = [None] * len(BITS)
+    floats = [None] * len(FLOAT_HEADERS)
     if chosen.net is not None:
+        from models.measure import image_bits
+        from utils.torch_threads import torch_threads
+
         taps = task.scan.taps(chosen.net.description.taps)
-        bits = image_bits(chosen.net.in_phase(phase), image, taps)
-        floats = [bits[kind].sum() / image.size for kind in BITS]
+        with torch_threads.set_to(task.models.threads):
+            bits = image_bits(chosen.net.in_phase(phase), image, taps)
+        floats = [bits[kind].sum() / image.size for kind in FLOAT_HEADERS]
     return [path.name, image.shape[0] * image.shape[1], *floats, frozen]
 
 
@@ -70,7 +72,7 @@ def _show(rows: list[list], failures: list[str], scan: Scan) -> None:
         columns = list(zip(*(row[2:] for row in rows), strict=True))
         means = [None if None in column else float(np.mean(column)) for column in columns]
         rows = [*rows, [f"mean of {len(rows)}", sum(row[1] for row in rows), *means]]
-        headers = ["image", "pixels", *(FLOAT_HEADERS[kind] for kind in BITS), "frozen, ideal"]
+        headers = ["image", "pixels", *FLOAT_HEADERS.values(), "frozen, ideal"]
         shown = [0, 1, *(2 + at for at, column in enumerate(columns) if any(bits is not None for bits in column))]
         say(f"bits per sub-pixel, {scan.name} order")
         say(table([[row[at] for at in shown] for row in rows], [headers[at] for at in shown], [".5f"] * len(shown)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -21,9 +22,12 @@ def say(line: str) -> None:
     if not started().first:
         return
     try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         print(line + "\n", end="", flush=True)  # in one piece, whatever other threads print
     except OSError as error:
-        _discard(sys.stdout)
+        if sys.stdout is not None:
+            _discard(sys.stdout)
         _lost.append(error)
         complain(f"standard output cannot be written ({error.strerror}); the work goes on, what it prints is lost")
 
