@@ -169,7 +169,9 @@ def _picture(image: AnyImage | Picture, pixel_limit: int) -> Picture:
             raise InputError(f"array {image.shape} of bool is no image; bilevel images are (H, W)")
         picture = loaded_picture(Image.fromarray(image) if isinstance(image, np.ndarray) else image)
     if picture.height * picture.width > pixel_limit:
-        raise InputError(f"{picture.height}x{picture.width} pixels are more than the limit; raise pixel_limit")
+        raise InputError(
+            f"{picture.height}x{picture.width} pixels are more than the limit of {pixel_limit}; raise pixel_limit"
+        )
     return picture
 
 

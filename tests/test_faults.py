@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -154,6 +155,17 @@ def test_what_is_printed_is_lost_and_the_files_are_written(tmp_path, model):
         )
     assert done.returncode == 1
     assert done.stderr.startswith(b"standard output cannot be written (No space left on device)")
+    assert done.stderr.count(b"\n") == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.p59"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_output_that_was_closed_is_lost_too(tmp_path, model):
+    images(tmp_path / "in", ["a.png"], 5)
+    command = shlex.join(map(str, encode(tmp_path / "in", tmp_path / "out", model)))
+    done = subprocess.run(["sh", "-c", f"{command} >&-"], cwd=ROOT, stderr=subprocess.PIPE, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"standard output cannot be written (Bad file descriptor)")
     assert done.stderr.count(b"\n") == 1
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.p59"]
 

@@ -22,12 +22,12 @@ def say(line: str) -> None:
     if not started().first:
         return
     try:
-        if sys.stdout is None:
+        if sys.stdout is None:  # it was closed before Python began
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         print(line + "\n", end="", flush=True)  # in one piece, whatever other threads print
     except OSError as error:
-        if sys.stdout is not None:
-            _discard(sys.stdout)
+        _discard(sys.stdout)
         _lost.append(error)
         complain(f"standard output cannot be written ({error.strerror}); the work goes on, what it prints is lost")
 
