@@ -283,6 +283,8 @@ def test_what_another_run_freezes_meanwhile_is_not_replaced(run, tmp_path, monke
     assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out/", **use) == 0
     assert "calibration_data is ignored: c." in run.out
     assert kept.read_bytes() == theirs
+    assert run("decode.json", bitstream_path="out", output_path="back/", checkpoint_file=str(kept)) == 0
+    np.testing.assert_array_equal(load(tmp_path / "back/a.png"), photograph())
     monkeypatch.setattr(freeze, "freeze_on", meanwhile(tmp_path / "f.safetensors"))
     assert run("freeze.json", frozen_path="f.safetensors", **use) == 2
     run.says_once("f.safetensors exists and is another model")

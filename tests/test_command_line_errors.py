@@ -14,6 +14,7 @@ import torch
 
 import main as command_line
 from coders import native
+from coders.cores import Cores
 from models.model_file import read_model
 from models.store import SHIPPED
 from tests.command_line_cases import CONFIGS, checkpoint, encoded, files_in, load, other_model, photograph, run, save
@@ -299,3 +300,36 @@ def test_a_file_here_comes_before_the_shipped_configuration_of_that_name(tmp_pat
     assert "bitstream_path" in capsys.readouterr().err
     assert command_line.main(["demo", "mode=mine"]) == 2
     assert "mode is 'mine'" in capsys.readouterr().err
+
+
+def test_the_limit_on_pixels_holds_for_images_and_files(run, tmp_path):
+    save(tmp_path / "a.png", photograph(16, 16))
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out/", pixel_limit=255) == 1
+    run.says_once("a.png", "more than the limit of 255")
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out/", pixel_limit=256) == 0
+    assert run("decode.json", bitstream_path="out", output_path="back/", pixel_limit=255) == 1
+    run.says_once("a.p59", "more than the limit of 255")
+    assert run("decode.json", bitstream_path="out", output_path="back/", pixel_limit=256) == 0
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_images_of_which_one_channel_differs_are_in_colour(run, tmp_path, channel):
+    image = photograph(16, 16)[:, :, :1].repeat(3, 2)
+    save(tmp_path / "gray.png", image)
+    image[5, 5, channel] ^= 1
+    save(tmp_path / "colour.png", image)
+    for name, status in (("gray.png", 0), ("colour.png", 1)):
+        assert run("encode_wavefront.json", test_data=name, bitstream_path="out/", num_color_channels=1) == status
+    run.says_once("colour.png", "image has 3 channels, num_color_channels is 1")
+
+
+def test_images_wait_for_room(run, tmp_path, monkeypatch):
+    """Each takes as much as it has pixels, in both directions."""
+    asked = []
+    room = Cores.room
+    monkeypatch.setattr(Cores, "room", lambda cores, pixels: asked.append(pixels) or room(cores, pixels))
+    for name, height in (("a.png", 16), ("b.png", 20)):
+        save(tmp_path / "photos" / name, photograph(height, 24))
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="out", device="cpu") == 0
+    assert run("decode.json", bitstream_path="out", output_path="back", device="cpu") == 0
+    assert sorted(asked) == sorted([16 * 24, 20 * 24] * 2)

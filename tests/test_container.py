@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from hashlib import blake2b
 
 import numpy as np
@@ -28,7 +29,7 @@ from coders.image_codec import decode_picture, encode_image, encode_picture, mod
 from coders.network_rows import NETWORK, _placed
 from coders.picture import Picture
 from coders.placement import Placement
-from coders.planes import ITSELF, Form
+from coders.planes import ITSELF, TABLE, Form
 from coders.scan import SCANS
 from models.frozen import FINGERPRINT_BYTES
 from tests.helpers import TINY, coding_of, decode_image, flips, image_of, random_frozen, random_image
@@ -207,9 +208,18 @@ def test_any_coded_group_raises_our_errors_only(form, rest, mode):
 def test_sizes_that_are_lies_are_refused_at_once():
     _, data = small_file()
     start = 8  # magic, version, mode, height, width of one byte each
-    for height, width in ((0, 7), (4, 0), (1 << 40, 1 << 40), (1 << 20, 1 << 20), (PIXEL_LIMIT + 1, 1), (3000, 3000)):
+    for height, width, why in (
+        (0, 7, "size 0x7"),
+        (4, 0, "size 4x0"),
+        (1 << 40, 1 << 40, "limit"),
+        (1 << 20, 1 << 20, "limit"),
+        (PIXEL_LIMIT + 1, 1, "limit"),
+        (3000, 3000, "cannot hold 3000x3000 pixels"),
+    ):
         body = data[:6] + number(height) + number(width) + data[start:-4]
-        with pytest.raises(P59Error):
+        if why.startswith("cannot"):  # the checksum of larger images has eight bytes
+            body = data[:6] + number(height) + number(width) + bytes(4) + data[start:-4]
+        with pytest.raises(P59Error, match=why):
             decode_image(Container.from_bytes(with_checksum(body)), MODEL, BACKEND)
 
 
@@ -218,6 +228,44 @@ def test_the_pixel_limit():
     assert Container.from_bytes(data, 28).height == 4
     with pytest.raises(FormatError, match="pixel_limit"):
         Container.from_bytes(data, 27)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [(4, b"xy")],
+        [(127, b"")],
+        [(ChunkType.TRANSPARENCY, b"\0\1\0\2\0\3")] * 2,
+        [(ChunkType.PALETTE, bytes(3))],
+    ],
+    ids=["unknown", "last unknown", "transparency twice", "a palette"],
+)
+def test_chunks_that_do_not_belong_before_the_planes(before):
+    container = Container.from_bytes(small_file()[1])
+    with pytest.raises(FormatError, match="are not those of version"):
+        Container.from_bytes(replace(container, chunks=(*before, *container.chunks)).to_bytes())
+
+
+def test_metadata_behind_the_planes_is_refused():
+    container = Container.from_bytes(small_file()[1])
+    with pytest.raises(FormatError, match="are not those of version"):
+        Container.from_bytes(replace(container, chunks=(*container.chunks, (128, b"gAMA1234"))).to_bytes())
+
+
+@pytest.mark.parametrize("length", [0, 2, 8, 771])
+def test_palettes_are_of_one_to_256_colours(length):
+    planes = (ChunkType.PLANES, bytes((0,)))
+    container = Container(MODE_NAMED["P"], 1, 1, bytes(4), ((ChunkType.PALETTE, bytes(length)), planes))
+    with pytest.raises(FormatError, match=f"palette of {length} bytes"):
+        Container.from_bytes(container.to_bytes())
+
+
+def test_indices_past_the_end_of_a_table_are_refused():
+    """Three colours, of which indices of two bits can name a fourth."""
+    group = bytes((TABLE << 4, 2)) + bytes(range(9)) + bytes((0b00011011,))
+    container = Container(MODE_NAMED["RGB"], 1, 4, bytes(4), ((ChunkType.PLANES, group),))
+    with pytest.raises(FormatError, match="past the end of their table"):
+        decode_image(container, MODEL, BACKEND)
 
 
 def test_newer_versions_and_unknown_chunks():

@@ -97,6 +97,7 @@ def test_tables_say_what_the_rows_hold():
         row_of(**ours, model="new", bpsp=2.5, channel_bits="3,2,1", height=2),
         row_of(**ours, model="new", image="b.png", bpsp=2.7, channel_bits="5,2,1", height=2),
         row_of(data_set="timing 1000x2000", height=1000, width=2000, encode_seconds=4.0, decode_seconds=0.125),
+        row_of(codec="WebP", data_set="timing 1000x2000", height=1000, width=2000, error="broke"),
     ]
     rate, time_, complexity = tables_of(rows)
     assert rate.headers == ("codec", "kodak (2)", "kodak, by channel")

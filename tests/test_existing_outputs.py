@@ -76,6 +76,38 @@ def test_damaged_outputs_are_not_taken_for_done(run, tmp_path, damage):
         second.write_bytes(other)
 
 
+@pytest.mark.parametrize("ending", ["PNG", "JPEG"])
+def test_files_of_another_kind_are_not_damaged_outputs(run, tmp_path, ending):
+    """A PNG file begins with the byte that a .p59 file begins with; a JPEG file is whole, but no PNG file."""
+    save(tmp_path / "photos/a.png", photograph(16, 16))
+    assert run("encode_wavefront.json", test_data="photos", bitstream_path="coded") == 0
+    for config, request, output in (
+        ("encode_wavefront.json", {"test_data": "photos", "bitstream_path": "out"}, tmp_path / "out/a.p59"),
+        ("decode.json", {"bitstream_path": "coded", "output_path": "back"}, tmp_path / "back/a.png"),
+    ):
+        output.parent.mkdir()
+        Image.fromarray(photograph(16, 16, 1)).save(output, ending)
+        data = output.read_bytes()
+        os.utime(output, (4e9, 4e9))  # later than its input, so that it would be taken for done
+        if (ending, config) == ("PNG", "decode.json"):
+            continue
+        assert run(config, **request, skip_existing="true") == 1
+        run.says_once(str(output.relative_to(tmp_path)), "overwrite=true")
+        assert output.read_bytes() == data
+
+
+def test_restored_images_with_other_metadata_are_others(run, tmp_path):
+    image = Image.fromarray(photograph(16, 16))
+    image.save(tmp_path / "a.png", dpi=(300, 300))
+    assert run("encode_wavefront.json", test_data="a.png", bitstream_path="out/") == 0
+    (tmp_path / "back").mkdir()
+    image.save(tmp_path / "back/a.png")
+    data = (tmp_path / "back/a.png").read_bytes()
+    assert run("decode.json", bitstream_path="out", output_path="back") == 1
+    run.says_once("a.p59", "another picture")
+    assert (tmp_path / "back/a.png").read_bytes() == data
+
+
 def test_a_file_with_other_metadata_is_another_file(run, tmp_path):
     image = Image.fromarray(photograph(16, 16))
     image.save(tmp_path / "a.png", dpi=(72, 72))

@@ -254,6 +254,11 @@ REFUSED = {
         + BYTES[:, :, [0, 1, 2, 3, 3]].transpose(2, 0, 1).tobytes(),
         "5 channels",
     ),
+    "PSD of one channel more": (
+        "psd",
+        struct.pack(">4sH6xHIIHH14x", b"8BPS", 1, 2, 13, 17, 8, 1) + BYTES[:, :, :2].transpose(2, 0, 1).tobytes(),
+        "2 channels",
+    ),
     "two PPM images": ("ppm", b"P6 1 1 255\nabcP6 1 1 255\ndef", "another image"),
     "two PGM images of 16 bits": ("pgm", b"P5 1 1 65535\nab\nP5 1 1 65535\ncd", "another image"),
     "two PBM images": ("pbm", b"P4 9 1\nab P4 9 1\ncd", "another image"),
@@ -266,6 +271,16 @@ REFUSED = {
         "YCbCr",
     ),
     "Photo CD": ("pcd", bytes(2048) + b"PCD_IPI".ljust(96 * 2048 + 3 * 256 * 768, b"\0"), "larger sizes"),
+    "TIFF of associated alpha, opaque in places": (
+        "tif",
+        tiff(np.dstack((BYTES[:, :, :3], BYTES[:, :, 3] | 0xF0)), extrasamples=["assocalpha"]),
+        "unassociated",
+    ),
+    "16-bit TIFF of opaque associated alpha": (
+        "tif",
+        tiff(np.dstack((WORDS[:, :, :3], np.full(WORDS.shape[:2], 65535, np.uint16))), extrasamples=["assocalpha"]),
+        "unassociated",
+    ),
     "TIFF of associated alpha": ("tif", tiff(BYTES, photometric="rgb", extrasamples=["assocalpha"]), "unassociated"),
     "TIFF of another channel": ("tif", tiff(BYTES, photometric="rgb", extrasamples=[0]), "another channel"),
     "gray TIFF of another channel": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import time
@@ -79,6 +80,19 @@ def test_a_tilde_means_the_home_directory(run, tmp_path, monkeypatch):
     assert files_in(tmp_path) == ["home/a.png", "home/out/a.p59", "home/restored/a.png"]
     config, _ = read_config("train", ["exp_name=~/x", 'valid_data=["~/y","z"]'])
     assert (config.exp_name, config.valid_data) == (str(tmp_path / "home/x"), [str(tmp_path / "home/y"), "z"])
+
+
+def test_numbered_outputs_are_not_those_of_inputs_with_such_names(run, tmp_path):
+    inputs = ("x/a.png", "y/a.png", "z/a.png~2.png", "w/a.png~3.png")
+    for seed, name in enumerate(inputs):
+        save(tmp_path / name, photograph(16, 16, seed))
+    outputs = names.output_paths([Path(name) for name in inputs], list(inputs), Path("out"), ".p59", False)
+    assert len(set(outputs)) == 4
+    sources = json.dumps(list(inputs))
+    assert run("encode_wavefront.json", test_data=sources, bitstream_path="out") == 0
+    for seed, output in enumerate(outputs):
+        assert run("decode.json", bitstream_path=str(output), output_path="back.png", overwrite="true") == 0
+        np.testing.assert_array_equal(load(tmp_path / "back.png"), photograph(16, 16, seed))
 
 
 def test_an_output_never_replaces_its_input(run, tmp_path, encoded):

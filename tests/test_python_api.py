@@ -18,7 +18,7 @@ import p59
 from coders import plain
 from coders.container import Container
 from coders.network_rows import NETWORK
-from coders.planes import ONE_CHANNEL, PACKED, TABLE
+from coders.planes import EXPANDED, ONE_CHANNEL, PACKED, TABLE
 from coders.scan import WAVEFRONT
 from datasets.pictures import picture_of_samples
 from datasets.png import png_of
@@ -56,6 +56,61 @@ def test_paths_of_every_kind(tmp_path):
     (named,), (in_bytes,) = os.scandir(tmp_path), os.scandir(os.fsencode(tmp_path))
     for path in (str(file), named, in_bytes):
         assert p59.encode(path) == data
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["each colour once", "one colour twice"])
+def test_palettes_whose_colours_the_network_codes(twice):
+    """Colours stand for indices only where none is there twice."""
+    from skimage import data
+
+    levels = np.asarray(Image.fromarray(data.astronaut()[:160, 100:260]).convert("L")) // 2
+    order = np.random.default_rng(0).permutation(128)
+    palette = np.zeros((128, 3), np.uint8)
+    palette[order] = np.arange(128)[:, None] * 2
+    if twice:
+        palette[order[60]] = palette[order[61]]
+        assert {60, 61} <= set(levels.ravel().tolist())
+    image = Image.fromarray(order[levels].astype(np.uint8), "P")
+    image.putpalette(palette.tobytes())
+    data = p59.encode(image, verify=True)
+    (group,) = Container.from_bytes(data).planes
+    assert (group[0] >> 4 == EXPANDED) != twice
+    restored = p59.decode(data)
+    assert restored.tobytes() == image.tobytes()
+    assert restored.getpalette() == image.getpalette()
+
+
+def test_groups_that_begin_alike_are_no_copies():
+    samples = noise(9, 8, 2)
+    samples[0, :, 1] = samples[0, :, 0]
+    assert np.array_equal(p59.decode_array(p59.encode(samples)), samples)
+
+
+def test_transparency_of_a_palette_in_memory():
+    image = Image.fromarray(noise(8, 9) % 4, "P")
+    image.putpalette(bytes(range(16)), "RGBA")
+    assert p59.decode(p59.encode(image)).convert("RGBA").tobytes() == image.convert("RGBA").tobytes()
+
+
+def test_verifying_notices_a_codec_that_lies(monkeypatch):
+    decoded = p59.decode_picture
+
+    def lies(*case):
+        picture = decoded(*case)
+        return replace(picture, samples=picture.samples ^ np.uint8(1))
+
+    monkeypatch.setattr(p59, "decode_picture", lies)
+    with pytest.raises(p59.LosslessError, match="does not decode to the image"):
+        p59.encode(noise(5, 6), verify=True)
+    p59.encode(noise(5, 6))
+
+
+def test_files_that_hold_more_are_refused_once_loaded_too(tmp_path):
+    (tmp_path / "two.ppm").write_bytes(b"P6 1 1 255\nabcP6 1 1 255\ndef")
+    with Image.open(tmp_path / "two.ppm") as image:
+        image.load()
+        with pytest.raises(p59.InputError, match="another image"):
+            p59.encode(image)
 
 
 def test_masks_are_not_lost_without_a_word():

@@ -65,22 +65,52 @@ def test_files_have_the_mode_that_others_have(tmp_path, monkeypatch, nameless):
         utils.files._umask.cache_clear()
 
 
+@pytest.mark.parametrize("filled", [False, True])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()], ids=repr)
-def test_a_place_that_was_taken_is_given_up_again(tmp_path, monkeypatch, error):
-    """Without hard links, where the file cannot be put there."""
+def test_a_place_that_was_taken_is_given_up_again(tmp_path, monkeypatch, error, filled):
+    """Without hard links, where the file cannot be put there; not where another process has filled it meanwhile."""
 
     def refused(*_, **__):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     def fails(*_):
-        assert (tmp_path / "mine").read_bytes() == b""
+        place = tmp_path / "mine"
+        seen.append(place.read_bytes() if place.exists() else None)
+        if filled:
+            place.write_bytes(b"theirs")
         raise error
 
+    seen = []
     monkeypatch.setattr(os, "link", refused)
     monkeypatch.setattr(os, "replace", fails)
     with pytest.raises((UnwritableError, KeyboardInterrupt)):
         write_new(tmp_path / "mine", b"data")
-    assert files_in(tmp_path) == []
+    assert seen == [b""]
+    assert files_in(tmp_path) == (["mine"] if filled else [])
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize("nameless", [True, False], ids=["nameless", "named"])
+def test_a_file_that_another_process_makes_meanwhile_stays(tmp_path, monkeypatch, nameless, links):
+    """After it was seen that there is none, whatever the file system can do."""
+
+    def meanwhile(handle):
+        (tmp_path / "mine").write_bytes(b"theirs")
+        flush(handle)
+
+    def refused(*_, **__):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    flush = os.fsync
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    with pytest.raises(TakenError):
+        write_new(tmp_path / "mine", b"data")
+    assert files_in(tmp_path) == ["mine"]
+    assert (tmp_path / "mine").read_bytes() == b"theirs"
 
 
 @pytest.mark.parametrize("missing", ["O_TMPFILE", "link"])
