@@ -105,6 +105,21 @@ def test_of_many_files_the_totals(run, files, monkeypatch):
     assert "4 of 4 files" in run.out
 
 
+def test_an_interrupt_shows_what_was_found(run, files, monkeypatch):
+    seen, read = [], inspect.read_stream
+
+    def interrupted(path):
+        seen.append(path)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return read(path)
+
+    monkeypatch.setattr(inspect, "read_stream", interrupted)
+    assert run("inspect.json", bitstream_path="out") == 130
+    assert "2 of 4 files are whole" in run.out
+    assert str(seen[0]) in run.out
+
+
 def test_requests_that_make_no_sense(run, files):
     assert run("inspect.json", bitstream_path="nowhere") == 2
     run.says_once("error: ", "nowhere", "does not exist")

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from coders.container import Container
 from coders.image_codec import models_named, network_rows
 from utils.errors import P59Error
+from utils.stopping import terminable
 from utils.tasks.decode import find_streams, read_stream
 from utils.tasks.encode import coding_of
 from utils.tasks.files import MOST_ROWS
@@ -34,27 +35,37 @@ class InspectTask:
 
 
 def run(task: InspectTask) -> int:
-    """Inspect all files; failures are told as they occur. Returns the exit status."""
+    """Inspect all files; failures are told as they occur. Returns the exit status.
+
+    An interrupt or SIGTERM shows what was found until then.
+    """
     files = find_streams(task.source)
     task.models.given()
     rows, coded_with, failed = [], Counter(), 0
-    for path in tqdm(files, unit="file", disable=None):
-        try:
-            row, models = _inspected(path, task.models)
-        except P59Error as error:
-            failed += 1
-            with tqdm.external_write_mode(sys.stderr):
-                complain(f"failed: {path}: {error}")
-            continue
-        rows.append(row)
-        coded_with.update(models)
+    try:
+        with terminable():
+            for path in tqdm(files, unit="file", disable=None):
+                try:
+                    row, models = _inspected(path, task.models)
+                except P59Error as error:
+                    failed += 1
+                    with tqdm.external_write_mode(sys.stderr):
+                        complain(f"failed: {path}: {error}")
+                    continue
+                rows.append(row)
+                coded_with.update(models)
+    finally:
+        _show(rows, coded_with, len(files))
+    return 1 if failed else 0
+
+
+def _show(rows: list[list], coded_with: Counter, files: int) -> None:
     if 0 < len(rows) <= MOST_ROWS:
         say(table(rows, HEADERS, FORMATS))
     for name, count in coded_with.most_common():
         say(f"{count:,} coded with {name}")
     total = sum(row[HEADERS.index("bytes")] for row in rows)
-    say(f"{len(rows):,} of {len(files):,} files are whole and their models at hand, {total:,} bytes")
-    return 1 if failed else 0
+    say(f"{len(rows):,} of {files:,} files are whole and their models at hand, {total:,} bytes")
 
 
 def _inspected(path: Path, models: ModelChoice) -> tuple[list, list[str]]:
