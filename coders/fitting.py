@@ -95,15 +95,15 @@ class Fitting:
         The same each time on the same machine and device with the same number of threads.
         Raises StoppedError, and P59Error where the device fails, DeviceMemoryError where its memory does not suffice.
         """
-        if not self._in_native_core:
+        kind = gradient_kind(bfloat16=True)
+        if kind is None:
             from coders import torch_fitting
 
             with torch_fitting.computing(self.device, self.threads, _one_at_a_time.lock):
                 return self._fit(image, model, lambda net: torch_fitting.TorchSearch(net, image, taps, self.device))
 
         def search(adaptable: Adaptable) -> Search:
-            kind, threads = gradient_kind(bfloat16=True), thread_count(self.threads)
-            return NativeSearch(kind, adaptable, image, taps, threads, LARGEST_GRADIENT, BETAS)
+            return NativeSearch(kind, adaptable, image, taps, thread_count(self.threads), LARGEST_GRADIENT, BETAS)
 
         with nullcontext() if self.threads == 1 else _one_at_a_time.lock:
             try:

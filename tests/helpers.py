@@ -207,3 +207,8 @@ def is_adapted(group: bytes) -> bool:
     """Whether a coded group brings an adaptation of its model."""
     coding = coding_of(group)
     return coding is not None and coding.is_adapted
+
+
+def noise(*shape: int, kind: type = np.uint8) -> np.ndarray:
+    """All values of a number type, as likely each."""
+    return np.random.default_rng(1).integers(0, np.iinfo(kind).max, shape, kind, endpoint=True)
