@@ -10,7 +10,7 @@ Importing this module registers the plugin: then Image.open("x.p59") and image.s
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -207,7 +207,7 @@ def _given(model: AnyModels | None) -> list[FrozenModel]:
     if model is None:
         return []
     try:
-        models = [model] if isinstance(model, AnyModel | bytes) else list(model)
+        models = [model] if isinstance(model, AnyModel | bytes | Mapping) else list(model)
     except TypeError:  # nothing to go through: told below
         models = [model]
     return [_model(one) for one in models]

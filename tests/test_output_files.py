@@ -212,6 +212,22 @@ def test_file_names_as_long_as_allowed(run, tmp_path, name):
     assert files_in(tmp_path / "out") == [f"{name}.p59"]
 
 
+def test_names_that_a_terminal_cannot_show(run, tmp_path):
+    """Each file keeps to its line, whatever its name is."""
+    inputs = tmp_path / "in"
+    for name in (b"two\nlines.png", b"\x1b[31mred.png", b"not \xff utf-8.png"):
+        save(inputs / os.fsdecode(name), photograph(16, 16))
+    (inputs / "no\nimage.png").write_bytes(b"no image")
+    assert run("encode_wavefront.json", test_data="in", bitstream_path="out") == 1
+    assert len(files_in(tmp_path / "out")) == 3
+    for name in (r"out/two\nlines.p59", r"out/\x1b[31mred.p59", r"out/not \udcff utf-8.p59"):
+        assert sum(line.startswith(f"{name}  ") for line in run.out.splitlines()) == 1, name
+    assert [line.split(": ")[:2] for line in run.err.splitlines()] == [["failed", r"in/no\nimage.png"]]
+    assert r"1 failed:" "\n" r"  in/no\nimage.png: " in run.out
+    assert run("inspect.json", bitstream_path="out") == 0
+    assert sum(line.startswith("out/") for line in run.out.splitlines()) == 3
+
+
 def test_whatever_one_file_raises_the_others_are_done(run, tmp_path, monkeypatch):
     """A name whose output's is too long, and a mistake in the program."""
     for name in ("x" * 251 + ".png", "x" * 251 + ".bmp", "bad.png", "good.png"):

@@ -185,6 +185,7 @@ def test_only_own_errors_leave_encode(arguments, error):
         ({"model": [None]}, p59.RequestError, "model is a NoneType; "),
         ({"model": b"x"}, p59.RequestError, "model is a bytes; "),
         ({"model": np.array(5)}, p59.RequestError, "model is a ndarray; "),
+        ({"model": {}}, p59.RequestError, "model is a dict; "),
         ({"model": "no such model"}, p59.ModelError, "model 'no such model' cannot be read "),
         ({"model": "no\0path"}, p59.ModelError, "model 'no\\x00path' cannot be read "),
         ({"model": "none"}, p59.ModelError, "(No such file or directory); give the path of a model's file"),

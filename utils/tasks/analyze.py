@@ -26,6 +26,7 @@ from utils.analysis import (
 )
 from utils.errors import P59Error
 from utils.files import write_whole
+from utils.printable import in_one_line
 from utils.tasks.models import ModelChoice
 from utils.tasks.names import check_against_inputs, output_paths
 from utils.tasks.report import complain, say, table
@@ -77,7 +78,7 @@ def _analyze(path: Path, folder: Path, task: AnalyzeTask) -> None:
     regions = regions_of(recorded.bits, task.block)
     headers, rows = _table(regions, recorded.bits)
     listed = [*range(min(LISTED, len(rows))), *range(max(LISTED, len(rows) - LISTED), len(rows))]
-    title = path.name.encode("utf-8", "backslashreplace").decode()  # a name may hold any bytes
+    title = in_one_line(path.name)
     files = {
         "bits.png": bits_figure(recorded.bits, regions[:LISTED], title),
         "prediction_and_residual.png": prediction_figure(image, recorded, title),

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from coders.backends import Backend
 from utils.errors import InputError, P59Error, reason_of
 from utils.files import DENIED, NO_SPACE, UnwritableError
+from utils.printable import in_one_line
 from utils.stopping import terminable
 from utils.tasks.report import TIMING_FORMATS, TIMING_HEADERS, complain, say, table, timing_row
 
@@ -47,7 +48,7 @@ class Results:
         if result is None:
             self.skipped += 1
         elif isinstance(result, str):
-            self.failures.append(result)
+            self.failures.append(in_one_line(result))
             with tqdm.external_write_mode(sys.stderr):
                 complain(f"failed: {result}")
         else:

@@ -11,11 +11,12 @@ from typing import TextIO
 
 from tabulate import tabulate
 
+from utils.printable import in_one_line, printable
 from utils.processes import started
 
 
 def say(line: str) -> None:
-    """One line on standard output, shown at once; of several processes under torchrun only the first speaks.
+    """A line, or a table, on standard output, shown at once; of several processes under torchrun only the first speaks.
 
     Where it cannot be written, to a full disk or a closed pipe, a complaint says so, and the work goes on.
     """
@@ -25,7 +26,7 @@ def say(line: str) -> None:
         if sys.stdout is None:  # it was closed before Python began
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        print(line + "\n", end="", flush=True)  # in one piece, whatever other threads print
+        print(printable(line) + "\n", end="", flush=True)  # in one piece, whatever other threads print
     except OSError as error:
         _discard(sys.stdout)
         _lost.append(error)
@@ -35,7 +36,7 @@ def say(line: str) -> None:
 def complain(line: str) -> None:
     """One line on standard error, where that can be written."""
     try:
-        print(line + "\n", end="", file=sys.stderr, flush=True)
+        print(in_one_line(line) + "\n", end="", file=sys.stderr, flush=True)
     except OSError:
         _discard(sys.stderr)
 
@@ -57,8 +58,9 @@ def _discard(stream: TextIO) -> None:
 def table(rows: Sequence[Sequence], headers: Sequence[str], formats: Sequence[str]) -> str:
     """A plain table; `formats` are tabulate's number formats, "" for text, which stays as it is: 0e49 is no number."""
     texts = [at for at in range(len(headers)) if any(isinstance(row[at], str) for row in rows)]
+    cells = [[in_one_line(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     return tabulate(
-        rows, headers, tablefmt="simple", floatfmt=tuple(formats), intfmt=",", disable_numparse=texts or False
+        cells, headers, tablefmt="simple", floatfmt=tuple(formats), intfmt=",", disable_numparse=texts or False
     )
 
 
