@@ -7,8 +7,11 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ from datasets.pictures import read_picture
 from tests.command_line_cases import encoded, files_in, load, photograph, run, save
 from utils.config import read_config
 from utils.tasks import names
-from utils.tasks.files import Results, conclude
+from utils.tasks.files import Results, conclude, together
 from utils.tasks.report import timing_row
 
 __all__ = ["encoded", "run"]  # fixtures
@@ -247,6 +250,30 @@ def test_whatever_one_file_raises_the_others_are_done(run, tmp_path, monkeypatch
     assert all("File name too long" in line for line in others)
     assert len(others) == 2
     assert "3 failed:\n  photos/bad.png: internal error" in run.out, "again, below the table"
+
+
+def test_few_files_are_done_ahead_of_one_that_takes_long(monkeypatch):
+    """A million would be too many to hold; results come in order all the same."""
+    monkeypatch.setattr("utils.tasks.files.MOST_AHEAD", 10)
+    slow, rest_is_done, begun = Event(), Event(), []
+
+    def work(item):
+        begun.append(item)
+        if item == 0:
+            assert slow.wait(60)
+        if item == 12:  # ten ahead, beside the two that are under way
+            rest_is_done.set()
+        return -item
+
+    results = together(work, range(1000), SimpleNamespace(at_once=2, stop=lambda: None))
+    with ThreadPoolExecutor(1) as reader:
+        first = reader.submit(next, results)
+        assert rest_is_done.wait(60)
+        assert sorted(begun) == list(range(13))
+        slow.set()
+        assert first.result(60) == 0
+    assert list(results) == [-item for item in range(1, 1000)]
+    assert sorted(begun) == list(range(1000))
 
 
 def test_names_that_differ_in_case_only(monkeypatch):

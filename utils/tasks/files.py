@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -27,6 +28,8 @@ from utils.tasks.report import TIMING_FORMATS, TIMING_HEADERS, complain, say, ta
 MOST_ROWS = 1000
 #: Up to so many failures are listed again below the table.
 FEW_FAILURES = 10
+#: Work on so many files may be done or waiting behind one that takes long; on a million it would take gigabytes.
+MOST_AHEAD = 1 << 10
 
 
 @dataclass
@@ -136,10 +139,14 @@ def together(work: Callable[[Any], Any], items: Sequence, backend: Backend) -> G
     if backend.at_once == 1 or len(items) == 1:
         yield from map(work, items)
         return
-    executor = ThreadPoolExecutor(backend.at_once)
+    executor, submitted = ThreadPoolExecutor(backend.at_once), deque()
     try:
-        for future in [executor.submit(work, item) for item in items]:
-            yield future.result()
+        for item in items:
+            submitted.append(executor.submit(work, item))
+            if len(submitted) > MOST_AHEAD + backend.at_once:
+                yield submitted.popleft().result()
+        while submitted:
+            yield submitted.popleft().result()
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)  # before: whose image is stopped begins no other
         backend.stop()
