@@ -3,7 +3,7 @@
 The frozen network is imitated in floating point, and the adaptation's numbers are trained by stochastic gradients on
 contexts of the image, against the bits of the image and of the numbers together. In the last steps the network sees
 the numbers rounded, as they will be (straight-through gradients, Bengio et al., 2013). The native core does a step
-several times as fast as PyTorch, which does it where the core has no gradients for the processor.
+several times as fast as PyTorch, which does it where the core is not there, or was built without gradients.
 
 Letters: N contexts; H, W image size, C channels.
 """
@@ -56,8 +56,8 @@ class Search(Protocol):
 
 @dataclass(frozen=True)
 class Fitting:
-    """Adapts models to images in `steps` steps in the native core, or on a PyTorch device where it has no gradients for
-    this processor; `threads` of a CPU (None: all that there are).
+    """Adapts models to images in `steps` steps in the native core, or on a PyTorch device where there is no core or one
+    without gradients; `threads` of a CPU (None: all that there are).
 
     Images are fitted at the same time where each is on one thread of a CPU, else one after the other. `stopped` is
     asked before each step; with `progress` a terminal shows them. Raises RequestError where PyTorch is needed and is

@@ -1,4 +1,4 @@
-"""Fitting with PyTorch, where the native core has no gradients for the processor; see coders.fitting."""
+"""Fitting with PyTorch, where the native core is not there, or was built without gradients; see coders.fitting."""
 
 from __future__ import annotations
 

@@ -1,9 +1,12 @@
-// The native core without Python: cases as numbers on the standard input, streams in hexadecimal on the standard output.
-// tests/emulated.py builds it for other processors and writes what it reads.
+// The native core without Python: cases as numbers on the standard input, streams in hexadecimal and gradients on the
+// standard output. tests/emulated.py builds it for other processors and writes what it reads.
+#include <iomanip>
 #include <iostream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
+#include "batch_gradient.hpp"
 #include "codec.hpp"
 
 namespace {
@@ -63,6 +66,62 @@ std::string coded(const Task& task, const std::vector<uint8_t>& image) {
     return line;
 }
 
+float fraction() {
+    float value;
+    if (!(std::cin >> value)) throw std::runtime_error("the case is cut short");
+    return value;
+}
+
+std::vector<float> fractions(size_t count) {
+    std::vector<float> values(count);
+    for (float& value : values) value = fraction();
+    return values;
+}
+
+void write(const std::vector<float>& values) {
+    for (float value : values) std::cout << ' ' << std::setprecision(9) << value;
+}
+
+// For each way that the processor has a line: bits, then of each layer the gradients of weights and biases.
+void gradients_of_case() {
+    FloatNetwork network{};
+    network.channels = int(number());
+    network.mixtures = int(number());
+    network.taps = int(number());
+    network.relative_to_west = number();
+    network.clamped_scales = number();
+    network.parities = number();
+    const int west = int(number());
+    std::vector<std::pair<std::vector<float>, std::vector<float>>> layers(number());
+    for (auto& [weights, biases] : layers) {
+        const int outputs = int(number()), inputs = int(number());
+        const bool leaky = number(), skip = number();
+        network.layers.push_back({outputs, inputs, leaky, skip});
+        weights = fractions(size_t(outputs) * inputs);
+        biases = fractions(outputs);
+    }
+    network.output_gain.assign(network.layers.back().used_outputs, 1);
+    network.output_offset.assign(network.layers.back().used_outputs, 0);
+    const int64_t count = number();
+    const auto contexts = numbers<uint8_t>(count * network.taps * network.channels);
+    const auto values = numbers<uint8_t>(count * network.channels);
+    const auto places = numbers<int64_t>(count * kParities);
+    for (const GradientsKind& kind : available_gradients()) {
+        BatchGradient gradient(kind, network, west, 2);
+        for (size_t index = 0; index < layers.size(); ++index)
+            gradient.set_layer(int(index), layers[index].first.data(), layers[index].second.data());
+        std::cout << kind.name << ' ' << gradient.evaluate({contexts.data(), values.data(), places.data(), count});
+        for (size_t index = 0; index < layers.size(); ++index) {
+            auto [weights, biases] = layers[index];
+            gradient.layer_gradient(int(index), 1, weights.data(), biases.data());
+            write(weights);
+            write(biases);
+        }
+        std::cout << '\n';
+    }
+    std::cout << "done" << std::endl;
+}
+
 }  // namespace
 
 int main() try {
@@ -85,6 +144,7 @@ int main() try {
         }
         std::cout << "done" << std::endl;
     }
+    for (int64_t cases = number(); cases > 0; --cases) gradients_of_case();
 } catch (const std::exception& error) {
     std::cerr << error.what() << '\n';
     return 1;

@@ -214,16 +214,17 @@ def test_what_is_left_early_ends_all_images():
 # Fitting.
 
 
-@pytest.mark.parametrize("where", ["", "portable"], ids=["native", "pytorch"])
+@pytest.mark.parametrize("where", ["native", "pytorch"])
 def test_images_are_fitted_at_the_same_time_on_a_thread_each(monkeypatch, torch_threads, where):
     """To what is found for each alone, and PyTorch's number of threads is what it was."""
-    monkeypatch.setenv(native.INSTRUCTION_SET_VARIABLE, where)
+    if where == "pytorch":
+        monkeypatch.setattr(fitting, "gradient_kind", lambda bfloat16: None)
     monkeypatch.setattr(fitting, "CONTEXTS", 256)
     torch_threads(2)
     before, together = torch.get_num_threads(), threading.Barrier(3, timeout=20)
 
     def stopped():
-        assert torch.get_num_threads() == (1 if where else before)
+        assert torch.get_num_threads() == (1 if where == "pytorch" else before)
         together.wait()
         return False
 
@@ -241,7 +242,7 @@ def test_images_are_fitted_at_the_same_time_on_a_thread_each(monkeypatch, torch_
 
 
 def test_on_a_gpu_images_are_fitted_one_after_the_other_by_pytorch(monkeypatch):
-    monkeypatch.setenv(native.INSTRUCTION_SET_VARIABLE, "portable")
+    monkeypatch.setattr(fitting, "gradient_kind", lambda bfloat16: None)
     fit = Fitting(4, "cuda", 3)
     assert fit.among_others() is fit
 

@@ -43,7 +43,7 @@ time.sleep(0.5)
         "p59.decode(data)",
         pytest.param(
             "p59.encode(small, adapt_steps=10_000)",
-            marks=pytest.mark.skipif(gradient_kind() is None, reason="the core has no gradients on this processor"),
+            marks=pytest.mark.skipif(gradient_kind() is None, reason="the core was built without gradients"),
         ),
     ],
 )

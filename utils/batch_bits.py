@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from coders.native.batch_bits import NativeBatchBits
-from coders.native.gradients import gradient_kind
+from coders.native.gradients import ANY_PROCESSORS, gradient_kind
 from models.context_net import ContextNet
 from models.contexts import integer_inputs
 from models.description import ModelDescription
@@ -42,12 +42,13 @@ def batch_bits(
 def chosen_batch_bits(description: ModelDescription, device: str, loss: str, compiled: bool) -> BatchBits:
     """`batch_bits` in the way that is quickest on a device: on a CPU in the native core, else in PyTorch.
 
-    The native core knows the loss "coded" only and is not made for wide layers; PyTorch finds anomalies in its own
-    operations only. Raises RequestError where P59_INSTRUCTION_SET names what this machine does not have.
+    The native core knows the loss "coded" only, is not made for wide layers, and has not much for processors other than
+    x86 with AVX2; PyTorch finds anomalies in its own operations only. Raises RequestError where P59_INSTRUCTION_SET
+    names what this machine does not have.
     """
     if compiled:
         return torch.compile(batch_bits, dynamic=False)
     suited = device == "cpu" and loss == "coded" and max(description.widths) <= WIDEST
-    if suited and gradient_kind() and not torch.is_anomaly_enabled():
+    if suited and gradient_kind() not in (None, ANY_PROCESSORS) and not torch.is_anomaly_enabled():
         return NativeBatchBits(description, torch.get_num_threads())
     return batch_bits

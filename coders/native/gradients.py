@@ -8,8 +8,17 @@ from coders import native
 from models.description import ModelDescription
 from models.neighbourhood import WEST
 
+#: That of the compiler's own vectors, which is there on every processor but not with every compiler. Training leaves
+#: such processors to PyTorch, which has more for them than 128 bits at a time.
+ANY_PROCESSORS = "vectors"
 #: What P59_INSTRUCTION_SET allows; unset, everything that the processor has.
-KINDS = {"avx512vnni": ("avx512bf16", "avx512", "avx2"), "avxvnni": ("avx2",), "avx2": ("avx2",)}
+KINDS = {
+    "avx512vnni": ("avx512bf16", "avx512", "avx2", ANY_PROCESSORS),
+    "avxvnni": ("avx2", ANY_PROCESSORS),
+    "avx2": ("avx2", ANY_PROCESSORS),
+    "neon": (ANY_PROCESSORS,),
+    "portable": (ANY_PROCESSORS,),
+}
 #: Those whose multiply-accumulates are of bfloat16; the others' are of float32.
 BFLOAT16_KINDS = ("avx512bf16",)
 

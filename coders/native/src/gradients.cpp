@@ -5,7 +5,7 @@ namespace p59 {
 
 std::vector<GradientsKind> available_gradients() {
     std::vector<GradientsKind> kinds;
-    for (const GradientsKind& kind : {avx512bf16_gradients(), avx512_gradients(), avx2_gradients()})
+    for (const GradientsKind& kind : {avx512bf16_gradients(), avx512_gradients(), avx2_gradients(), vectors_gradients()})
         if (kind.make) kinds.push_back(kind);
     return kinds;
 }

@@ -83,6 +83,7 @@ struct GradientsKind {
 GradientsKind avx512bf16_gradients();
 GradientsKind avx512_gradients();
 GradientsKind avx2_gradients();
+GradientsKind vectors_gradients();
 
 // The bits and gradients of `count` pixels by as many threads as there are. fill(first, n, pixels) is to name n of them,
 // from the one of number `first`.

@@ -1,7 +1,7 @@
-// Bits that mixtures spend on pixels, and their gradient, of 16 pixels at a time: models/mixture.py's bits_coded.
+// Bits that mixtures spend on pixels, and their gradient, of kLanes pixels at a time: models/mixture.py's bits_coded.
 //
-// In vectors of GCC's and Clang's own, which each instruction set's compilation turns into its registers. Functions are
-// static: each instruction set has its own.
+// In vectors of GCC's and Clang's own, as wide as the registers of the instruction set that is compiled for: of wider ones
+// GCC takes conditions one lane at a time. Functions are static: each instruction set has its own.
 #pragma once
 
 #include <cmath>
@@ -13,7 +13,13 @@
 
 namespace p59 {
 
+#if defined(__AVX512F__)
 constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
 using Floats = float __attribute__((vector_size(kLanes * sizeof(float))));
 using Ints = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
 using Words = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
