@@ -53,6 +53,8 @@ def decode_picture(container: Container, find_model: Callable[[bytes], FrozenMod
         shape = (container.height, container.width, channels)
         groups.append(decode_group(data, shape, groups, container.palette, find_model, backend))
     samples = samples_of_groups(groups, container.mode)
+    if container.mode.name == "1" and samples.max() > 1:
+        raise FormatError("bilevel samples that are neither 0 nor 1; get the file again")
     picture = Picture(container.mode, samples, container.palette, container.transparency, container.metadata)
     if picture.checksum != container.pixels:
         raise LosslessError("decoded pixels differ from those encoded (checksum); the file is damaged or forged")

@@ -185,7 +185,11 @@ def decode_group(
     if number == ONE_CHANNEL:
         return np.repeat(rows, shape[2], 2)
     if number == EXPANDED:
-        return indices_in(_colours(palette), rows)
+        colours = _colours(palette)
+        indices = indices_in(colours, rows)
+        if not np.array_equal(colours[indices[:, :, 0]], rows):
+            raise FormatError("planes hold colours that the palette does not have; get the file again")
+        return indices
     values = unpack(rows, bits, width)
     if table is None:
         return values
