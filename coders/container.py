@@ -1,4 +1,4 @@
-"""The .p59 file: everything that decoding needs besides the model.
+"""The .p59 file: everything that decoding needs besides the model. docs/file_format.md describes all of its bytes.
 
 A number n is a LEB128 integer: seven bits a byte, lowest first, the top bit set in all bytes but the last, no needless
 byte. Checksums are as their algorithms write them.
@@ -165,6 +165,8 @@ class Container:
         ):
             found = " ".join(map(str, kinds))
             raise FormatError(f"chunks ({found}) are not those of version {VERSION}; use a newer release")
+        if any(len(data) < 4 for data in self.chunks_of(ChunkType.METADATA)):
+            raise FormatError("metadata without the type of a PNG chunk; get the file again")
         if palettes and (len(self.palette) % 3 or not 3 <= len(self.palette) <= 768):
             raise FormatError(
                 f"palette of {len(self.palette)} bytes, allowed are 3 to 768 in threes; get the file again"
