@@ -119,8 +119,9 @@ def decode(
 ) -> Image.Image:
     """The image of a .p59 file, with its metadata in `info`. Arguments as in `encode`.
 
-    Raises P59Error: FormatError where the file is damaged, has more than `pixel_limit` pixels, or 16-bit colour, which
-    Pillow has no mode for; ModelError where its model is not at hand; LosslessError where pixels differ.
+    Raises P59Error: FormatError where the file is damaged or has more than `pixel_limit` pixels; ModelError where its
+    model is not at hand; LosslessError where pixels differ; RequestError for 16-bit colour, which Pillow has no mode
+    for (see `decode_array`), and for an argument that is not allowed.
     """
     return image_of(_picture_in(data, model, threads, device, pixel_limit))
 
@@ -177,7 +178,7 @@ def _picture(image: AnyImage | Picture, pixel_limit: int) -> Picture:
 
 def _picture_in(data: bytes, model: AnyModels | None, threads: int | None, device: str, pixel_limit: int) -> Picture:
     if not isinstance(data, bytes | bytearray | memoryview):
-        raise FormatError(
+        raise RequestError(
             f"data is a {type(data).__name__}; give the bytes of a .p59 file (of a path: Path(path).read_bytes()), or "
             "open it with PIL.Image.open"
         )

@@ -171,6 +171,8 @@ def read_samples(path: Path, pixel_limit: int = PIXEL_LIMIT) -> np.ndarray:
 
 def measured_channels(image: Image.Image) -> int:
     """Channels, 3 or 1, of an opened file whose samples are not yet read. Raises InputError for other images."""
+    if getattr(image, "n_frames", 1) > 1:
+        raise InputError(f"file of {image.n_frames} images is not measured; save each in a file of its own")
     if image.mode not in ("RGB", "L"):
         raise InputError(f"image mode {image.mode} is not measured; convert it to 8-bit RGB or gray (L) first")
     if (bits := bits_of(image)) > 8:

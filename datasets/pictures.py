@@ -19,7 +19,7 @@ from datasets.metadata import info_of
 from datasets.opened import levels_of, opened_anew, unspoilt
 from datasets.said import Said, metadata_of, said_by_file, said_in_p59
 from datasets.whole import check_whole
-from utils.errors import FormatError, InputError, P59Error
+from utils.errors import FormatError, InputError, P59Error, RequestError
 from utils.png_chunks import Chunk
 
 #: Array (channels, dtype) -> mode.
@@ -118,11 +118,11 @@ def picture_of_samples(samples: np.ndarray) -> Picture:
 def image_of(picture: Picture) -> Image.Image:
     """The Pillow image of a picture, with `info`, which may be changed.
 
-    Raises FormatError for 16-bit colour: Pillow has no mode for it.
+    Raises RequestError for 16-bit colour: Pillow has no mode for it.
     """
     name = picture.mode.name
     if picture.mode.wide and name != "I;16":
-        raise FormatError(f"Pillow has no mode for {name}; take the samples as an array")
+        raise RequestError(f"Pillow has no mode for {name}; p59.decode_array gives its samples")
     samples = picture.samples
     if name == "1":
         image = Image.fromarray(samples[:, :, 0].astype(bool))

@@ -114,8 +114,8 @@ def _expanded(name: str, value: Any) -> Any:
 
 
 def unused(config: EasyDict, task: str) -> list[str]:
-    """Given keys that a run mode or mode does not use, in the order of KEYS; none where `USED` does not list it."""
-    return [name for name in KEYS if name in config.given and name not in USED.get(task, KEYS)]
+    """Given keys that a mode, or a run mode of mode test, does not use, in the order of KEYS."""
+    return [name for name in KEYS if name in config.given and name not in USED[task]]
 
 
 def required(config: EasyDict, key: str, why: str) -> Any:

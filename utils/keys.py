@@ -239,14 +239,38 @@ _FROZEN = ("checkpoint_file", "exp_name", "calibration_data")
 _MODEL = (*_TEST, *_FROZEN, "device", "num_threads", "images_at_once")
 _CODED = ("run_type", "decoder_method", "num_color_channels", "test_data", "pixel_limit")
 _FILES = ("bitstream_path", "skip_existing", "overwrite", "pixel_limit", "H", "W")
-#: Keys that a run mode, or the mode freeze, uses, or of which its task itself says why they are ignored.
+#: Keys that describe a model.
+MODEL_KEYS = (
+    *("num_color_channels", "num_mix_GMM", "res_con", "hidden_width", "hidden_layers", "taps", "parities"),
+    *("reference", "scales", "padding", "input_gain"),
+)
+_TRAINING = (
+    *("mode", "exp_name", "device", "num_threads", "pixel_limit", "train_data", "valid_data", "checkpoint_file"),
+    *("resume_training", "initial_weights", "rivals", "share_of", *MODEL_KEYS, "sampling", "patch_size", "batch_size"),
+    *("pool_size", "refresh_every", "flips", "noise", "resize", "sharpen", "half_colour", "loss", "optimizer"),
+    *("learning_rate", "schedule", "warmup_steps", "adam_beta2", "gradient_clip", "bfloat16_steps", "compiled"),
+    *("max_epoch", "max_steps", "steps_per_epoch", "validate_every", "val_patch_size", "seed", "visdom"),
+    *("test_every", "val_batch_size"),
+)
+#: Keys that a mode, or in mode test a run mode, uses, or of which its task itself says why they are ignored.
 USED: dict[str, tuple[str, ...]] = {
+    "train": _TRAINING,
+    "debug": _TRAINING,
+    "validate": (
+        *("mode", "valid_data", "checkpoint_file", "exp_name", "val_patch_size", "device", "num_threads"),
+        *("pixel_limit", *MODEL_KEYS),
+    ),
     "encode": (*_MODEL, *_CODED, *_FILES, "turn", "verify"),
     "decode": (*_MODEL, *_FILES, "output_path", "write_encode_data"),
     "compare": (*_MODEL, "test_data", "bitstream_path", "pixel_limit"),
     "inspect": (*_TEST, *_FROZEN, "num_threads", "bitstream_path"),
     "measure": (*_MODEL, *_CODED),
     "demo": (*_MODEL, "num_color_channels", "bitstream_path", "test_data", "pixel_limit"),
+    "evaluate": (
+        *(*_MODEL, *_CODED, "turn", "verify", "results_path", "output_path", "codecs", "orders", "models"),
+        *("num_workers", "timing_sizes"),
+    ),
+    "analyze": (*_MODEL, *_CODED, "output_path", "block_size"),
     "tables": (*_TEST, "results_path", "output_path", "models", "exp_name"),
     "freeze": (
         *("mode", "checkpoint_file", "exp_name", "calibration_data", "train_data", "frozen_path", "num_threads"),

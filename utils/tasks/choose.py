@@ -39,6 +39,8 @@ def task_of(config: EasyDict, notes: Notes) -> Callable[[], int]:
         set_torch_threads(config)
     if config.mode is None:
         raise RequestError("mode is missing; set it to train, debug, validate, test or freeze")
+    if config.mode == "test" and config.run_mode is None:
+        raise RequestError(f"run_mode is missing; set it to one of {', '.join(RUN_MODES)}")
     ignored = unused(config, config.run_mode if config.mode == "test" else config.mode)
     if ignored:
         task = f"run_mode {config.run_mode}" if config.mode == "test" else f"mode {config.mode}"
@@ -47,8 +49,6 @@ def task_of(config: EasyDict, notes: Notes) -> Callable[[], int]:
         return MODES[config.mode](config, notes)
     if config.adapt_steps and config.run_mode not in ("encode", "evaluate"):
         notes.append("key 'adapt_steps' is ignored: only run_mode encode and evaluate fit the network to images")
-    if config.run_mode is None:
-        raise RequestError(f"run_mode is missing; set it to one of {', '.join(RUN_MODES)}")
     return RUN_MODES[config.run_mode](config, notes)
 
 
@@ -69,8 +69,10 @@ def scan_of(config: EasyDict) -> Scan:
     return ORDERS[config.run_type, config.decoder_method]
 
 
-def models_of(config: EasyDict, keep: bool = True) -> ModelChoice:
+def models_of(config: EasyDict, notes: Notes, keep: bool = True) -> ModelChoice:
     """`keep`: what is frozen from a checkpoint is kept, because files are coded with it."""
+    if "exp_name" in config.given and config.checkpoint_file is None:
+        notes.append("key 'exp_name' is ignored: only a checkpoint_file is looked for in an experiment's checkpoints")
     names, calibration = listed(config.checkpoint_file), config.calibration_data
     return ModelChoice(names, config.exp_name, calibration, config.num_color_channels, keep, config.num_threads)
 
@@ -108,7 +110,7 @@ def _encode(config: EasyDict, notes: Notes) -> Callable[[], int]:
         target=Path(target),
         into_directory=is_directory(target),
         scan=scan_of(config),
-        models=models_of(config),
+        models=models_of(config, notes),
         backend=backend,
         fit=fitting_of(config, backend),
         turn=config.turn,
@@ -122,15 +124,20 @@ def _encode(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
 def _decode(config: EasyDict, notes: Notes) -> Callable[[], int]:
     target = config.output_path
-    if target is None and isinstance(config.write_encode_data, str):
-        target = config.write_encode_data
+    if isinstance(config.write_encode_data, str):
+        if target is None:
+            target = config.write_encode_data
+        elif target != config.write_encode_data:
+            notes.append(
+                f"key 'write_encode_data' is ignored: output_path says {target!r} (output_path=null leaves it out)"
+            )
     if target is None:
         raise RequestError("output_path is missing; give a directory for the decoded images, or one .png file")
     task = decode.DecodeTask(
         source=Path(required(config, "bitstream_path", "give a .p59 file or a directory of them")),
         target=Path(target),
         into_directory=is_directory(target),
-        models=models_of(config, keep=False),
+        models=models_of(config, notes, keep=False),
         backend=backend_of(config, notes),
         height=config.H,
         width=config.W,
@@ -147,7 +154,7 @@ def _compare(config: EasyDict, notes: Notes) -> Callable[[], int]:
         sources=required(config, "test_data", "give the images: a file, a directory or a list"),
         target=Path(target),
         into_directory=is_directory(target),
-        models=models_of(config, keep=False),
+        models=models_of(config, notes, keep=False),
         backend=backend_of(config, notes),
         pixel_limit=config.pixel_limit,
     )
@@ -156,14 +163,14 @@ def _compare(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
 def _inspect(config: EasyDict, notes: Notes) -> Callable[[], int]:
     source = Path(required(config, "bitstream_path", "give a .p59 file or a directory of them"))
-    return partial(inspect.run, inspect.InspectTask(source, models_of(config, keep=False)))
+    return partial(inspect.run, inspect.InspectTask(source, models_of(config, notes, keep=False)))
 
 
 def _measure(config: EasyDict, notes: Notes) -> Callable[[], int]:
     task = measure.MeasureTask(
         sources=required(config, "test_data", "give the images to measure: a file, a directory or a list"),
         scan=scan_of(config),
-        models=models_of(config, keep=False),
+        models=models_of(config, notes, keep=False),
         backend=backend_of(config, notes, "measure"),
         pixel_limit=config.pixel_limit,
     )
@@ -194,7 +201,7 @@ def _freeze(config: EasyDict, notes: Notes) -> Callable[[], int]:
 def _demo(config: EasyDict, notes: Notes) -> Callable[[], int]:
     task = demo.DemoTask(
         directory=Path(required(config, "bitstream_path", "give a directory to work in")),
-        models=models_of(config),
+        models=models_of(config, notes),
         backend=backend_of(config, notes, "demo"),
         sources=config.test_data,
         pixel_limit=config.pixel_limit,
@@ -204,7 +211,7 @@ def _demo(config: EasyDict, notes: Notes) -> Callable[[], int]:
 
 def _analyze(config: EasyDict, notes: Notes) -> Callable[[], int]:
     backend = backend_of(config, notes, "analyze")
-    return analyze_task(config, scan_of(config), models_of(config, keep=False), backend)
+    return analyze_task(config, scan_of(config), models_of(config, notes, keep=False), backend)
 
 
 RUN_MODES = {

@@ -17,6 +17,7 @@ from models.neighbourhood import CAUSAL_TAPS, DIAGONAL_TAPS
 from models.store import EXPERIMENTS
 from utils.config import Notes, listed, required, single
 from utils.errors import RequestError
+from utils.keys import MODEL_KEYS
 from utils.tasks.models import checkpoint_named
 
 #: What depends on `sampling`: side of a crop, crops or contexts of a step, steps between renewals of the pool.
@@ -25,11 +26,6 @@ WITHOUT_EFFECT = {
     "test_every": "testing is a run of its own (run_mode measure)",
     "val_batch_size": "validation takes images one by one",
 }
-#: What describes a model; where one is there, it is what its checkpoint says.
-MODEL_KEYS = (
-    *("num_color_channels", "num_mix_GMM", "res_con", "hidden_width", "hidden_layers", "taps", "parities"),
-    *("reference", "scales", "padding", "input_gain"),
-)
 FROM_WHERE = "resume_training continues from the last checkpoint, initial_weights starts from other weights"
 
 

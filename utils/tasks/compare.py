@@ -1,7 +1,10 @@
-"""Task: whether .p59 files hold exactly the images that they were made of. Nothing is written."""
+"""Task: whether .p59 files hold exactly the images that they were made of, and what the images' own files hold besides.
+Nothing is written."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +15,8 @@ from coders.image_codec import decode_picture
 from coders.picture import same_picture
 from datasets.images import find_images, left_out, pixels_of
 from datasets.pictures import read_picture
-from utils.errors import InputError
+from datasets.unkept import summary, unkept
+from utils.errors import FormatError, InputError, LosslessError, ModelError
 from utils.tasks.encode import ENDING, coding_of, holds
 from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
@@ -42,22 +46,41 @@ def run(task: CompareTask) -> int:
     for line in (*left_out(task.sources), *numbered(files, outputs)):
         say(line)
     task.models.given()
-    results = run_files(partial(_compare_file, task), files, outputs, task.backend, how_to_go_on=None)
+    not_kept: list[list[str]] = []
+    work = partial(_compare_file, task, not_kept)
+    results = run_files(work, files, outputs, task.backend, how_to_go_on=None)
     status = conclude(results)
-    say(f"{len(results.rows)} of {len(files)} images are held by their files, samples and metadata alike")
+    if line := summary(not_kept):
+        say(line)
+    say(f"{len(results.rows)} of {len(files)} images are held by their files, samples and kept metadata alike")
     return status
 
 
-def _compare_file(task: CompareTask, path: Path, output: Path) -> tuple[int, int, int, str, str]:
+@contextmanager
+def _named(output: Path) -> Iterator[None]:
+    """What is wrong with a file is said of it, not of the image."""
+    try:
+        yield
+    except (FormatError, LosslessError, ModelError) as error:
+        raise InputError(f"{str(output)!r} cannot be decoded: {error}") from error
+
+
+def _compare_file(
+    task: CompareTask, not_kept: list[list[str]], path: Path, output: Path
+) -> tuple[int, int, int, str, str]:
+    """What the image file holds besides is added to `not_kept`."""
     if not output.is_file():
         raise InputError(f"{str(output)!r} {'is no file' if output.exists() else 'does not exist'}; encode the image")
     data = output.read_bytes()
-    container = Container.from_bytes(data, task.pixel_limit)
+    with _named(output):
+        container = Container.from_bytes(data, task.pixel_limit)
     with task.backend.room(max(pixels_of(path, task.pixel_limit), container.height * container.width)):
         picture = read_picture(path, task.pixel_limit)
         if not holds(container, picture):
             raise InputError(f"{str(output)!r} does not hold this image with these metadata; encode it elsewhere")
-        decoded = decode_picture(container, task.models.named, task.backend)
+        with _named(output):
+            decoded = decode_picture(container, task.models.named, task.backend)
         if not same_picture(replace(decoded, metadata=picture.metadata), picture):
             raise InputError(f"{str(output)!r} holds other samples; encode the image with overwrite=true")
+    not_kept.append(unkept(path, task.pixel_limit))
     return picture.height * picture.width, picture.samples.size, len(data), *coding_of(container)

@@ -131,9 +131,11 @@ def chosen_models(
     for chosen in found:
         if calibration is not None and (chosen.kept or chosen.net is None):
             say(f"calibration_data is ignored: {chosen.source} was frozen before; mode freeze makes another")
+        images = "calibration_data" if calibration else "built-in photographs"
         if chosen.frozen:
-            images = "calibration_data" if calibration else "built-in photographs"
             say(f"{chosen.source} is frozen for this run only, on {images}; mode freeze makes a model that is kept")
+        elif chosen.net is not None and not chosen.kept:
+            say(f"{chosen.source} is the checkpoint frozen on {images}; decoding needs it, as checkpoint_file")
     return found
 
 

@@ -26,9 +26,11 @@ def output_paths(
     Sub-folders are those below a source directory. Where inputs of a folder differ in nothing but their endings, or in
     upper and lower case, which some file systems do not tell apart, their outputs keep the endings: <name><ending>. Of
     those that would still share an output all but the first are numbered: <name>~2<ending>. That does not depend on the
-    order of the files. Raises RequestError where several inputs are to be one file.
+    order of the files. Raises RequestError where several inputs are to be one file, or a file is to be a directory.
     """
     if not names_file(target, into_directory):
+        if target.exists() and not target.is_dir():
+            raise RequestError(f"{str(target)!r} is a file where a directory is to be; name another")
         return _outputs_inside(files, sources, target, ending)
     if len(files) > 1:
         raise RequestError(f"{str(target)!r} names one file, but there are {len(files)} inputs; give a directory")
