@@ -127,3 +127,28 @@ def test_where_one_model_is_needed_a_list_is_refused(capsys):
         arguments = ['checkpoint_file=["a.safetensors", "b.safetensors"]', 'valid_data="x"']
         assert main([str(ROOT / "configs" / config), *arguments]) == 2
         assert "checkpoint_file names 2 files" in capsys.readouterr().err
+
+
+def test_models_made_for_another_order_are_told(tmp_path, capsys):
+    """Once, however many images there are; nothing is said where all their pixels are known."""
+    photographs = tmp_path / "in"
+    photographs.mkdir()
+    for number in range(3):
+        Image.fromarray(data.astronaut()[64 * number :][:64, 200:264]).save(photographs / f"{number}.png")
+    for name, order, said in (
+        ("rgb", "wavefront", ""),
+        (
+            "rgb",
+            "diagonal",
+            "3 of the 12 pixels it sees are not known in the diagonal order, another is taken for them",
+        ),
+        ("rgb_diagonal", "diagonal", ""),
+        ("rgb_diagonal", "wavefront", "2 of the 19 pixels it sees are not known in the wavefront order"),
+    ):
+        model = SHIPPED / f"{name}.safetensors"
+        outputs = tmp_path / f"{name}_{order}"
+        arguments = [f"test_data={photographs}", f"bitstream_path={outputs}/", f"checkpoint_file={model}"]
+        assert main([str(ROOT / f"configs/encode_{order}.json"), *arguments]) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if "not known" in line]
+        assert len(lines) == bool(said)
+        assert not said or lines[0].startswith(f"{model}: {said}")

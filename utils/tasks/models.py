@@ -46,6 +46,7 @@ class ModelChoice:
     keep: bool = True
     threads: int | None = None
     _known: dict = field(default_factory=dict)
+    _stood_in: set[Path] = field(default_factory=set)
     _lock: RLock = field(default_factory=RLock)
 
     def given(self) -> tuple[ChosenModel, ...]:
@@ -82,9 +83,24 @@ class ModelChoice:
         return best_model([chosen.model for chosen in candidates], rows, scan, backend)
 
     def _candidates(self, scan: Scan, channels: int) -> tuple[ChosenModel, ...]:
-        return _with_channels(self.given(), channels) or self._remember(
-            (scan.name, channels), lambda: shipped_models(scan.name, channels)
-        )
+        if given := _with_channels(self.given(), channels):
+            self._say_what_stands_in(scan, given)
+            return given
+        return self._remember((scan.name, channels), lambda: shipped_models(scan.name, channels))
+
+    def _say_what_stands_in(self, scan: Scan, given: tuple[ChosenModel, ...]) -> None:
+        """Models made for another order work, but worse: said once."""
+        for chosen in given:
+            taps = chosen.model.description.taps
+            unknown = sum(not scan.knows(tap) for tap in taps)
+            with self._lock:
+                said = chosen.source in self._stood_in or not unknown
+                self._stood_in.add(chosen.source)
+            if not said:
+                say(
+                    f"{chosen.source}: {unknown} of the {len(taps)} pixels it sees are not known in the {scan.name} "
+                    "order, another is taken for them"
+                )
 
     def check(self, channels: int) -> None:
         """Raises InputError where an image whose colours have so many channels cannot be coded as configured."""
