@@ -28,6 +28,7 @@ JPEG_SEGMENTS = (
     ("APP13", b"Photoshop 3.0\0", "IPTC or other fields of Photoshop's"),
     ("APP1", b"http://ns.adobe.com/xmp/extension/\0", "second part of XMP"),
 )
+LIBRARIES_COMMENT = b"Created by OpenJPEG"
 #: Tags of TIFF files.
 TIFF_TAGS = {330: "smaller copies (SubIFDs)", 37724: "layers of Photoshop's"}
 
@@ -39,7 +40,7 @@ def unkept(path: Path, pixel_limit: int) -> list[str]:
 
 
 def summary(found: list[list[str]]) -> str | None:
-    """For people: what `unkept` found in all files, or None where it found nothing."""
+    """For people: what `unkept` found in each of some files, or None where it found nothing."""
     counts = Counter(what for each in found for what in each)
     if not counts:
         return None
@@ -47,18 +48,19 @@ def summary(found: list[list[str]]) -> str | None:
     return f"{sum(map(bool, found)):,} images hold what is not kept: {listed}; see docs/formats.md"
 
 
+def _comment(image: Image.Image) -> list[str]:
+    """What libraries say of themselves in every file is no comment."""
+    comment = image.info.get("comment") or b""
+    return ["comment"] if comment and not bytes(comment).startswith(LIBRARIES_COMMENT) else []
+
+
 def _in_jpeg(image: Image.Image) -> list[str]:
-    found = ["comment"] if "comment" in image.info else []
-    return found + [
+    return _comment(image) + [
         what
         for marker, data in getattr(image, "applist", [])
         for segment, start, what in JPEG_SEGMENTS
         if marker == segment and data.startswith(start)
     ]
-
-
-def _in_gif(image: Image.Image) -> list[str]:
-    return ["comment"] if "comment" in image.info else []
 
 
 def _in_png(image: Image.Image) -> list[str]:
@@ -77,4 +79,4 @@ def _in_ico(image: Image.Image) -> list[str]:
     return ["smaller sizes"] if len(image.info.get("sizes", ())) > 1 else []
 
 
-READERS = {"JPEG": _in_jpeg, "GIF": _in_gif, "PNG": _in_png, "TIFF": _in_tiff, "ICO": _in_ico}
+READERS = {"JPEG": _in_jpeg, "JPEG2000": _comment, "GIF": _comment, "PNG": _in_png, "TIFF": _in_tiff, "ICO": _in_ico}

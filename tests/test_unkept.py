@@ -40,6 +40,8 @@ def files(folder: Path) -> dict[str, list[str]]:
     jpeg = (folder / "plain.jpg").read_bytes()
     IMAGE.save(folder / "comment.jpg", comment=b"accession number 1234")
     IMAGE.save(folder / "comment.gif", comment=b"remark")
+    IMAGE.save(folder / "plain.jp2")
+    IMAGE.save(folder / "comment.jp2", comment=b"remark")
     IMAGE.save(folder / "plain.gif")
     IMAGE.save(folder / "plain.tif", dpi=(300, 300))
     IMAGE.save(folder / "plain.bmp")
@@ -66,6 +68,8 @@ def files(folder: Path) -> dict[str, list[str]]:
         "plain.bmp": [],
         "comment.jpg": ["comment"],
         "comment.gif": ["comment"],
+        "plain.jp2": [],
+        "comment.jp2": ["comment"],
         "iptc.jpg": ["IPTC or other fields of Photoshop's"],
         "xmp.jpg": ["second part of XMP"],
         **{f"{kind.decode()}.png": [PNG_CHUNKS[kind]] for kind in content},
@@ -101,7 +105,7 @@ def test_compare_tells(run, tmp_path):
     assert run("compare.json", test_data="photos", bitstream_path="out") == 0
     assert f"{len(names)} of {len(names)} images are held" in run.out
     (line,) = (line for line in run.out.splitlines() if "not kept" in line)
-    assert line.startswith("13 images hold what is not kept: comment in 2, ")
+    assert line.startswith("14 images hold what is not kept: comment in 3, ")
     assert "chunk prVt in 1" in line
     for name in names:
         if not name.startswith("plain"):

@@ -82,5 +82,6 @@ def _compare_file(
             decoded = decode_picture(container, task.models.named, task.backend)
         if not same_picture(replace(decoded, metadata=picture.metadata), picture):
             raise InputError(f"{str(output)!r} holds other samples; encode the image with overwrite=true")
-    not_kept.append(unkept(path, task.pixel_limit))
+    if found := unkept(path, task.pixel_limit):
+        not_kept.append(found)
     return picture.height * picture.width, picture.samples.size, len(data), *coding_of(container)
