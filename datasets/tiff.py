@@ -10,6 +10,8 @@ from utils.errors import InputError
 #: besides colour.
 BITS_OF_SAMPLE, PHOTOMETRIC, ORIENTATION, PLANES, PALETTE, EXTRA_SAMPLES = 258, 262, 274, 284, 320, 338
 SAMPLE_FORMAT, DEPTH = 339, 32997
+#: What the first image of a file is: a smaller copy where bit 0 is set. The version of a camera's raw file (DNG).
+KIND, SMALLER, RAW_VERSION = 254, 1, 50706
 WHITE_IS_ZERO, SIGNED = 0, 2
 #: Kinds of a channel besides colour: premultiplied alpha; alpha, also as one program numbers it.
 ASSOCIATED, ALPHA = 1, frozenset((2, 999))
@@ -24,6 +26,8 @@ LAYOUT = frozenset(
 def check_tiff(image: Image.Image) -> None:
     """Raises InputError where an opened TIFF file's samples would not come back as they are stored."""
     tags = image.tag_v2
+    if RAW_VERSION in tags or tags.get(KIND, 0) & SMALLER:
+        raise InputError("TIFF file's first image is a smaller copy or a camera's raw file; save the image itself")
     if tags.get(ORIENTATION, 1) != 1:  # Pillow turns it on loading, some of them wrongly, and forgets the tag
         raise InputError(f"TIFF image is stored turned (its tag Orientation is {tags[ORIENTATION]}); save it upright")
     if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO and image.mode.startswith("I"):  # in other modes Pillow inverts them

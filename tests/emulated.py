@@ -43,13 +43,12 @@ COMPILERS = {
 }
 
 FLAGS = ("-std=c++20", "-O3", "-static", "-pthread", "-Wall", "-Wextra", "-Wno-psabi")
-#: What CMakeLists.txt gives these files, and the others not.
-OWN_FLAGS = {
+#: What CMakeLists.txt gives these files, and the others not; on 64-bit ARM more.
+OWN_FLAGS = {"gradients_vectors.cpp": ("-ffp-contract=fast", "-fno-trapping-math", "-fno-math-errno")}
+OWN_FLAGS_OF_ARM = {
     "kernel_neon.cpp": ("-fno-schedule-insns",),
-    "gradients_vectors.cpp": (
-        "-ffp-contract=fast", "-fno-trapping-math", "-fno-math-errno", "-fno-schedule-insns", "-fno-tree-pre",
-    ),
-}  # fmt: skip
+    "gradients_vectors.cpp": (*OWN_FLAGS["gradients_vectors.cpp"], "-fno-schedule-insns", "-fno-tree-pre"),
+}
 
 
 def missing(processor: str) -> list[str]:
@@ -64,7 +63,7 @@ def build(processor: str, folder: Path) -> Path:
     compiler = [COMPILERS[processor], *FLAGS, f"-I{core}"]
     sources = [str(path) for path in sorted(core.glob("*.cpp")) if not path.name.startswith("module")]
     objects = []
-    for name, flags in OWN_FLAGS.items():
+    for name, flags in (OWN_FLAGS_OF_ARM if processor == "aarch64" else OWN_FLAGS).items():
         sources.remove(str(core / name))
         objects.append(str(folder / f"{processor}_{name}.o"))
         subprocess.run([*compiler, *flags, "-c", "-o", objects[-1], str(core / name)], check=True)

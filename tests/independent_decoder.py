@@ -112,7 +112,10 @@ def decode(data: bytes, models: dict[bytes, Model]) -> Decoded:
     require(height * width * sum(GROUPS_OF_MODE[mode]) <= MOST_SAMPLES, "no memory for so many samples")
 
     planes, palettes, transparencies, metadata = [], [], [], []
+    count = 0
     while reader.position < len(reader.data):
+        count += 1
+        require(count <= 65536, "too many chunks")
         kind = reader.byte()
         chunk = reader.take(reader.number())
         require(not planes or kind not in (PALETTE, TRANSPARENCY, METADATA), "a chunk follows a plane group")
@@ -209,6 +212,7 @@ def decode_rows(reader: Reader, coding: int, shape: tuple[int, int, int], models
         require(len(data) == size, "wrong number of values")
         return np.frombuffer(data, np.uint8).reshape(shape)
     if coding == 1:
+        require(shape[1], "filtered rows of no bytes")
         return unfilter(decompress(zlib.decompressobj(), reader.rest(), size + shape[0]), shape)
     if coding in (2, 3, 4, 5):
         dictionary = min(max(1 << (size - 1).bit_length(), 4096), 2**25)

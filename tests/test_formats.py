@@ -262,6 +262,8 @@ REFUSED = {
     "two PPM images": ("ppm", b"P6 1 1 255\nabcP6 1 1 255\ndef", "another image"),
     "two PGM images of 16 bits": ("pgm", b"P5 1 1 65535\nab\nP5 1 1 65535\ncd", "another image"),
     "two PBM images": ("pbm", b"P4 9 1\nab P4 9 1\ncd", "another image"),
+    "TIFF of a smaller copy": ("tif", tiff(BYTES[:, :, :3], subfiletype=1), "a smaller copy"),
+    "DNG": ("tif", tiff(BYTES[:, :, :3], extratags=[(50706, 1, 4, bytes((1, 4, 0, 0)), True)]), "camera's raw"),
     "TIFF of planes in depth": ("tif", tiff(BYTES[:, :, :2].transpose(2, 0, 1), volumetric=True), "planes in depth"),
     "TIFF of signed samples": ("tif", tiff(BYTES[:, :, 0].view(np.int8), photometric="minisblack"), "signed"),
     "JPEG 2000 of signed samples": ("jp2", imagecodecs.jpeg2k_encode(WORDS[:, :, 0].view(np.int16), level=0), "signed"),

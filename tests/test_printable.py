@@ -16,6 +16,8 @@ from utils.printable import in_one_line, printable
         ("tab\treturn\r", r"tab\treturn\r"),
         ("\x9b31m\x7f", r"\x9b31m\x7f"),
         ("\udcff", r"\udcff"),
+        ("a\u202egnp.exe\u2066", r"a\u202egnp.exe\u2066"),
+        ("a\u2028b\u2029c", r"a\u2028b\u2029c"),
         ("", ""),
     ],
 )

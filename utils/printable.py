@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+#: What turns the direction of the text that follows, as unicodedata.bidirectional has it; ends of lines and paragraphs.
+TURNING, ENDING = ("RLE", "LRE", "RLO", "LRO", "PDF", "LRI", "RLI", "FSI", "PDI"), ("Zl", "Zp")
+
 
 def printable(text: str) -> str:
-    """The text with control characters, but for ends of lines, and bytes that are not UTF-8 written out."""
+    """The text with control characters, but for ends of lines, marks that turn its direction, and bytes that are not
+    UTF-8 written out."""
     shown = "".join(character if character.isprintable() else _written_out(character) for character in text)
     return shown.encode("utf-8", "backslashreplace").decode()
 
@@ -15,5 +21,8 @@ def in_one_line(text: str) -> str:
 
 
 def _written_out(character: str) -> str:
-    harmless = character == "\n" or ord(character) > 0x9F  # such as the spaces and joiners of many scripts
-    return character if harmless else character.encode("unicode_escape").decode()
+    """A character that Python thinks not printable; most of these are harmless, such as spaces and joiners."""
+    turns = unicodedata.bidirectional(character) in TURNING or unicodedata.category(character) in ENDING
+    if character == "\n" or (ord(character) > 0x9F and not turns):
+        return character
+    return character.encode("unicode_escape").decode()

@@ -65,6 +65,8 @@ def _say_what_is_ignored(config: EasyDict, notes: Notes) -> None:
         ignored["checkpoint_file"] = "models says which are evaluated"
     if config.calibration_data is not None and not any(_model_choices(config)):
         ignored["calibration_data"] = SHIPPED_ARE_FROZEN
+    if "exp_name" in config.given and not any(_model_choices(config)):
+        ignored["exp_name"] = "only a checkpoint_file is looked for in an experiment's checkpoints"
     notes += [f"key {key!r} is ignored: {why}" for key, why in ignored.items()]
 
 

@@ -4,7 +4,7 @@ Nothing is written."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from datasets.images import find_images, left_out, pixels_of
 from datasets.pictures import read_picture
 from datasets.unkept import summary, unkept
 from utils.errors import FormatError, InputError, LosslessError, ModelError
+from utils.printable import in_one_line
 from utils.tasks.encode import ENDING, coding_of, holds
 from utils.tasks.files import conclude, run_files
 from utils.tasks.models import ModelChoice
@@ -46,12 +47,12 @@ def run(task: CompareTask) -> int:
     for line in (*left_out(task.sources), *numbered(files, outputs)):
         say(line)
     task.models.given()
-    not_kept: list[list[str]] = []
+    not_kept: list[tuple[Path, list[str]]] = []
     work = partial(_compare_file, task, not_kept)
     results = run_files(work, files, outputs, task.backend, how_to_go_on=None)
     status = conclude(results)
     if line := summary(not_kept):
-        say(line)
+        say(in_one_line(line))
     say(f"{len(results.rows)} of {len(files)} images are held by their files, samples and kept metadata alike")
     return status
 
@@ -66,7 +67,7 @@ def _named(output: Path) -> Iterator[None]:
 
 
 def _compare_file(
-    task: CompareTask, not_kept: list[list[str]], path: Path, output: Path
+    task: CompareTask, not_kept: list[tuple[Path, list[str]]], path: Path, output: Path
 ) -> tuple[int, int, int, str, str]:
     """What the image file holds besides is added to `not_kept`."""
     if not output.is_file():
@@ -82,6 +83,7 @@ def _compare_file(
             decoded = decode_picture(container, task.models.named, task.backend)
         if not same_picture(replace(decoded, metadata=picture.metadata), picture):
             raise InputError(f"{str(output)!r} holds other samples; encode the image with overwrite=true")
-    if found := unkept(path, task.pixel_limit):
-        not_kept.append(found)
+    with suppress(InputError):  # what a strange file holds besides is not known then
+        if found := unkept(path, task.pixel_limit):
+            not_kept.append((path, found))
     return picture.height * picture.width, picture.samples.size, len(data), *coding_of(container)

@@ -46,7 +46,7 @@ class ModelChoice:
     keep: bool = True
     threads: int | None = None
     _known: dict = field(default_factory=dict)
-    _stood_in: set[Path] = field(default_factory=set)
+    _stood_in: set[tuple[Path, str]] = field(default_factory=set)
     _lock: RLock = field(default_factory=RLock)
 
     def given(self) -> tuple[ChosenModel, ...]:
@@ -94,8 +94,9 @@ class ModelChoice:
             taps = chosen.model.description.taps
             unknown = sum(not scan.knows(tap) for tap in taps)
             with self._lock:
-                said = chosen.source in self._stood_in or not unknown
-                self._stood_in.add(chosen.source)
+                said = not unknown or (chosen.source, scan.name) in self._stood_in
+                if not said:
+                    self._stood_in.add((chosen.source, scan.name))
             if not said:
                 say(
                     f"{chosen.source}: {unknown} of the {len(taps)} pixels it sees are not known in the {scan.name} "

@@ -1,8 +1,9 @@
 // 128-bit vectors of floats of the compiler's own, four of them for 16 sums: NEON on ARM, VSX on POWER, SSE2 on x86, and
-// numbers one by one where a processor has no vectors.
+// numbers one by one where a processor has no vectors. Not for x86 processors' old unit, which computes in more digits than
+// floats have.
 #include "gradients.hpp"
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !(defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ == 2)
 
 #include <cstring>
 
