@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import lzma
 import zlib
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -77,7 +78,7 @@ def _deflated_by_pillow(rows: np.ndarray, **options) -> bytes:
 def _decode_rows(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     """Pillow undoes the filters; it looks less closely at what was deflated."""
     height, width, channels = shape
-    lines = _inflated(data, height * (1 + width * channels)) if width else b""
+    lines = _decompressed(zlib.decompressobj(), data, height * (1 + width * channels)) if width else b""
     chunks = [*image_chunks(width, height, 8, PNG_COLOUR_TYPES[channels], zlib.compress(lines, 0)), (b"IEND", b"")]
     try:
         with PngImageFile(io.BytesIO(png_file(chunks))) as image:
@@ -86,30 +87,24 @@ def _decode_rows(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
         raise FormatError(f"planes cannot be decoded ({error}); get the file again") from error
 
 
-def _inflated(data: bytes, size: int) -> bytes:
-    decompressor = zlib.decompressobj()
-    try:
-        content = decompressor.decompress(data, size + 1)
-    except zlib.error as error:
-        raise FormatError(f"planes cannot be decoded ({error}); get the file again") from error
-    if len(content) != size or not decompressor.eof or decompressor.unused_data:
-        raise FormatError(f"planes are not the {size} bytes that are expected; get the file again")
-    return content
-
-
 def _decode_differences(data: bytes, shape: tuple[int, int, int], axes: tuple[int, ...]) -> np.ndarray:
     size = shape[0] * shape[1] * shape[2]
-    decompressor = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_lzma_filters(size))
-    try:
-        content = decompressor.decompress(data, size + 1)
-    except (lzma.LZMAError, EOFError, ValueError) as error:
-        raise FormatError(f"planes cannot be decoded ({error}); get the file again") from error
-    if len(content) != size or not decompressor.eof or decompressor.unused_data:
-        raise FormatError(f"planes are not the {size} bytes that are expected; get the file again")
+    content = _decompressed(lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_lzma_filters(size)), data, size)
     rows = np.frombuffer(bytearray(content), np.uint8).reshape(shape)
     for axis in axes:
         np.add.accumulate(rows, axis, out=rows)
     return rows
+
+
+def _decompressed(decompressor: Any, data: bytes, size: int) -> bytes:
+    """What zlib or LZMA2 holds. Raises FormatError unless it is so many bytes, and all of `data`."""
+    try:
+        content = decompressor.decompress(data, size + 1)
+    except (zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
+        raise FormatError(f"planes cannot be decoded ({error}); get the file again") from error
+    if len(content) != size or not decompressor.eof or decompressor.unused_data:
+        raise FormatError(f"planes are not the {size} bytes that are expected; get the file again")
+    return content
 
 
 def _differences(rows: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:

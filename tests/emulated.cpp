@@ -4,6 +4,7 @@
 #include <iostream>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "batch_gradient.hpp"
@@ -14,8 +15,9 @@ namespace {
 using namespace p59;
 
 // Ends the program where the input does.
-int64_t number() {
-    int64_t value;
+template <class T = int64_t>
+T number() {
+    T value;
     if (!(std::cin >> value)) throw std::runtime_error("the case is cut short");
     return value;
 }
@@ -23,7 +25,7 @@ int64_t number() {
 template <class T>
 std::vector<T> numbers(size_t count) {
     std::vector<T> values(count);
-    for (T& value : values) value = T(number());
+    for (T& value : values) value = T(number<std::conditional_t<std::is_floating_point_v<T>, T, int64_t>>());
     return values;
 }
 
@@ -66,18 +68,6 @@ std::string coded(const Task& task, const std::vector<uint8_t>& image) {
     return line;
 }
 
-float fraction() {
-    float value;
-    if (!(std::cin >> value)) throw std::runtime_error("the case is cut short");
-    return value;
-}
-
-std::vector<float> fractions(size_t count) {
-    std::vector<float> values(count);
-    for (float& value : values) value = fraction();
-    return values;
-}
-
 void write(const std::vector<float>& values) {
     for (float value : values) std::cout << ' ' << std::setprecision(9) << value;
 }
@@ -97,8 +87,8 @@ void gradients_of_case() {
         const int outputs = int(number()), inputs = int(number());
         const bool leaky = number(), skip = number();
         network.layers.push_back({outputs, inputs, leaky, skip});
-        weights = fractions(size_t(outputs) * inputs);
-        biases = fractions(outputs);
+        weights = numbers<float>(size_t(outputs) * inputs);
+        biases = numbers<float>(outputs);
     }
     network.output_gain.assign(network.layers.back().used_outputs, 1);
     network.output_offset.assign(network.layers.back().used_outputs, 0);

@@ -22,7 +22,7 @@ from utils.errors import RequestError
 from utils.tasks import compare, decode, demo, encode, inspect, measure
 from utils.tasks.choose_evaluation import analyze_task, evaluate_task, tables_task
 from utils.tasks.choose_training import train_task, validate_task
-from utils.tasks.models import ModelChoice, checkpoint_named
+from utils.tasks.models import NO_CHECKPOINT, ModelChoice, checkpoint_named
 
 #: (run_type, decoder_method) of the configuration -> scan order.
 ORDERS = {("S", 1): SEQUENTIAL, ("S", 2): SEQUENTIAL, ("P", 1): WAVEFRONT, ("P", 2): DIAGONAL}
@@ -72,7 +72,7 @@ def scan_of(config: EasyDict) -> Scan:
 def models_of(config: EasyDict, notes: Notes, keep: bool = True) -> ModelChoice:
     """`keep`: what is frozen from a checkpoint is kept, because files are coded with it."""
     if "exp_name" in config.given and config.checkpoint_file is None:
-        notes.append("key 'exp_name' is ignored: only a checkpoint_file is looked for in an experiment's checkpoints")
+        notes.append(f"key 'exp_name' is ignored: {NO_CHECKPOINT}")
     names, calibration = listed(config.checkpoint_file), config.calibration_data
     return ModelChoice(names, config.exp_name, calibration, config.num_color_channels, keep, config.num_threads)
 

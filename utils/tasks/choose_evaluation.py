@@ -17,7 +17,7 @@ from coders.backends import Backend, device_of
 from coders.scan import SCANS, Scan
 from utils.config import Notes, listed, required
 from utils.errors import RequestError
-from utils.tasks.models import SHIPPED_ARE_FROZEN, ModelChoice
+from utils.tasks.models import NO_CHECKPOINT, SHIPPED_ARE_FROZEN, ModelChoice
 
 #: The name in `models` that stands for the shipped weights.
 SHIPPED_NAME = "shipped"
@@ -66,7 +66,7 @@ def _say_what_is_ignored(config: EasyDict, notes: Notes) -> None:
     if config.calibration_data is not None and not any(_model_choices(config)):
         ignored["calibration_data"] = SHIPPED_ARE_FROZEN
     if "exp_name" in config.given and not any(_model_choices(config)):
-        ignored["exp_name"] = "only a checkpoint_file is looked for in an experiment's checkpoints"
+        ignored["exp_name"] = NO_CHECKPOINT
     notes += [f"key {key!r} is ignored: {why}" for key, why in ignored.items()]
 
 

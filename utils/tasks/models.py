@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 #: Up to so many models are announced with a line each.
 FEW_MODELS = 3
+NO_CHECKPOINT = "only a checkpoint_file is looked for in an experiment's checkpoints"
 SHIPPED_ARE_FROZEN = "the shipped models are frozen; give a checkpoint as checkpoint_file"
 
 
@@ -46,7 +47,7 @@ class ModelChoice:
     keep: bool = True
     threads: int | None = None
     _known: dict = field(default_factory=dict)
-    _stood_in: set[tuple[Path, str]] = field(default_factory=set)
+    _said: set[str] = field(default_factory=set)
     _lock: RLock = field(default_factory=RLock)
 
     def given(self) -> tuple[ChosenModel, ...]:
@@ -89,19 +90,20 @@ class ModelChoice:
         return self._remember((scan.name, channels), lambda: shipped_models(scan.name, channels))
 
     def _say_what_stands_in(self, scan: Scan, given: tuple[ChosenModel, ...]) -> None:
-        """Models made for another order work, but worse: said once."""
+        """Models made for another order work, but worse."""
         for chosen in given:
             taps = chosen.model.description.taps
-            unknown = sum(not scan.knows(tap) for tap in taps)
-            with self._lock:
-                said = not unknown or (chosen.source, scan.name) in self._stood_in
-                if not said:
-                    self._stood_in.add((chosen.source, scan.name))
-            if not said:
-                say(
+            if unknown := sum(not scan.knows(tap) for tap in taps):
+                self._say_once(
                     f"{chosen.source}: {unknown} of the {len(taps)} pixels it sees are not known in the {scan.name} "
                     "order, another is taken for them"
                 )
+
+    def _say_once(self, line: str) -> None:
+        with self._lock:
+            if line not in self._said:
+                self._said.add(line)
+                say(line)
 
     def check(self, channels: int) -> None:
         """Raises InputError where an image whose colours have so many channels cannot be coded as configured."""
