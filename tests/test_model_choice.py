@@ -23,6 +23,7 @@ from models.frozen import FrozenModel
 from models.model_file import model_to_bytes
 from models.store import SHIPPED, shipped_models
 from tests.helpers import ROOT, TINY, random_frozen, random_image
+from utils.tasks.models import ModelChoice
 
 BACKEND = backend_for("cpu", 1)
 STRANGERS = [random_frozen(TINY["west"], seed) for seed in range(5)]
@@ -152,3 +153,11 @@ def test_models_made_for_another_order_are_told(tmp_path, capsys):
         lines = [line for line in capsys.readouterr().out.splitlines() if "not known" in line]
         assert len(lines) == bool(said)
         assert not said or lines[0].startswith(f"{model}: {said}")
+
+
+def test_each_order_that_a_model_was_not_made_for_is_told(capsys):
+    choice = ModelChoice((str(SHIPPED / "rgb_diagonal.safetensors"),), "default", None)
+    for order in ("diagonal", "sequential", "wavefront", "sequential"):
+        choice.network(SCANS[order], BACKEND, random_image(8, 8))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "not known" in line]
+    assert [line.split(" order, ")[0].split()[-1] for line in lines] == ["sequential", "wavefront"]
